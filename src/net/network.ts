@@ -1,0 +1,109 @@
+// The seam to everything that opens, accepts and secures byte streams (design §3.1).
+import type { SocketAddress } from "../base/address.ts";
+import type { Cancel, Channel, Done } from "../base/channel.ts";
+import { ProxyError } from "../base/errors.ts";
+import type { CertificateSource, CertifiedKey } from "../tls/certificate.ts";
+import type { SpiffeId } from "../tls/spiffe_id.ts";
+
+export interface ListenOptions {
+  /** Connections waiting to be accepted, as asked of the kernel. */
+  readonly backlog: number;
+  /** TCP keepalive for accepted channels; null leaves it off (spec/data-path §5.3). */
+  readonly keepalive: Keepalive | null;
+}
+
+/** TCP keepalive timing (spec/data-path §5.3). A network sets what its runtime lets it. */
+export interface Keepalive {
+  readonly idleMs: number;
+  readonly intervalMs: number;
+  readonly probes: number;
+}
+
+export interface Listener {
+  /** Where it listens, with the port the kernel chose if 0 was asked for. */
+  readonly local: SocketAddress;
+  /** Stops accepting and frees the port. Accepted channels live on. Idempotent. */
+  close(): void;
+}
+
+export interface DialOptions {
+  /** Whole dial, in milliseconds; then `DeadlineError`. */
+  readonly timeoutMs: number;
+  readonly keepalive: Keepalive | null;
+  /** Local address to bind to, any port; null for the kernel's choice. */
+  readonly sourceIp: string | null;
+}
+
+/** A channel inside mutual TLS whose peer was verified: chain, usage and names (design §3.7). */
+export interface SecureChannel extends Channel {
+  readonly security: PeerSecurity;
+}
+
+export interface PeerSecurity {
+  /** Every SPIFFE ID of the peer's leaf, in the order of its SANs; at least one. */
+  readonly peerIdentities: readonly SpiffeId[];
+  /** "h2", or null where no ALPN was negotiated (allowed by spec/data-path W2). */
+  readonly alpn: "h2" | null;
+  /** SHA-256 of the peer's leaf, lower-case hex: key for revocation and dumps. */
+  readonly peerLeafSha256: string;
+  readonly resumed: boolean;
+}
+
+export interface SecureClientOptions {
+  readonly certificate: CertifiedKey;
+  /** The peer must show one of these; empty always fails (spec/data-path W5). */
+  readonly expected: readonly SpiffeId[];
+  /** Handshake, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+export interface SecureServerOptions {
+  /** Asked once per handshake. */
+  readonly certificates: CertificateSource;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Opens and accepts byte streams. Implementations: `deno` (the runtime's sockets), `memory` (pipes and a
+ * virtual clock), later `native`. All callbacks obey the rules of `Channel`: never from inside the call.
+ */
+export interface Network {
+  readonly name: "deno" | "memory" | "native";
+  /** Accepted channels go to `onChannel`, which owns them; not before `done` was called. */
+  listen(
+    address: SocketAddress,
+    options: ListenOptions,
+    onChannel: (channel: Channel) => void,
+    done: Done<Listener>,
+  ): Cancel;
+  dial(address: SocketAddress, options: DialOptions, done: Done<Channel>): Cancel;
+  /** TLS client over any channel. Takes the channel over: on failure or cancel it is reset. */
+  secureClient(channel: Channel, options: SecureClientOptions, done: Done<SecureChannel>): Cancel;
+  /** TLS server over any channel. Takes the channel over: on failure or cancel it is reset. */
+  secureServer(channel: Channel, options: SecureServerOptions, done: Done<SecureChannel>): Cancel;
+  /**
+   * `dial` and `secureClient` in one, for runtimes that cannot do one after the other. A dial error is a
+   * `DialError` so that callers can tell the phases apart.
+   */
+  dialSecure(
+    address: SocketAddress,
+    options: DialOptions & { readonly tls: SecureClientOptions },
+    done: Done<SecureChannel>,
+  ): Cancel;
+  /** Open sockets, listeners included: 0 when everything was closed. */
+  readonly openSockets: number;
+}
+
+/** Says in which phase `dialSecure` failed, with the failure itself as `cause`. */
+export class DialError extends ProxyError {
+  readonly code: string;
+  readonly phase: "connect" | "handshake";
+  override readonly cause: ProxyError;
+
+  constructor(phase: "connect" | "handshake", cause: ProxyError) {
+    super(cause.message, { cause });
+    this.code = cause.code;
+    this.phase = phase;
+    this.cause = cause;
+  }
+}
