@@ -49,6 +49,16 @@ export type InboundAuthority =
   | { readonly kind: "address"; readonly address: SocketAddress }
   | { readonly kind: "hostname"; readonly hostname: string; readonly port: number };
 
+/**
+ * Which policies apply to a workload: its namespace's, the global ones, and those it lists by
+ * `namespace/name` (spec/data-path §4.2). Kept by a connection for its life, so that a later change
+ * of the list does not touch it (R5).
+ */
+export interface PolicySelection {
+  readonly namespace: string;
+  readonly listed: readonly string[];
+}
+
 /** What the local workload's proxy does with an accepted CONNECT. */
 export interface InboundRoute {
   readonly generation: number;
@@ -64,4 +74,6 @@ export interface InboundRoute {
   readonly service: ServiceFacts | null;
   /** The policies that apply to the destination, in order of evaluation (spec/data-path §4.2). */
   readonly policies: readonly Policy[];
+  /** How those were chosen, to ask again with `Router.policies` after a change. */
+  readonly selection: PolicySelection;
 }

@@ -3,7 +3,8 @@
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Done } from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
-import type { InboundAuthority, InboundRoute, Route } from "./route.ts";
+import type { Policy } from "../rbac/policy.ts";
+import type { InboundAuthority, InboundRoute, PolicySelection, Route } from "./route.ts";
 import type { LocalWorkloadName, WorkloadFacts } from "./workload.ts";
 
 export type RouteErrorCode =
@@ -60,6 +61,8 @@ export interface Router {
   localWorkload(local: LocalWorkloadName, done: Done<WorkloadFacts>): Cancel;
   outbound(question: OutboundQuestion, done: Done<Route>): Cancel;
   inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel;
+  /** The policies that a selection means now, in order of evaluation: for connections that live already. */
+  policies(selection: PolicySelection, done: Done<readonly Policy[]>): Cancel;
   /**
    * Resolves a name for an application of `local` (SOCKS5 names; later the DNS proxy): the first address,
    * canonical. `family` is the one preferred: 4 asks for A, 6 for AAAA.
