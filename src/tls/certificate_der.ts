@@ -1,0 +1,187 @@
+// The fields of an X.509 certificate that a verdict needs, read from DER. Pure: no signature is checked here.
+import { DER_TAG, DerError, DerReader, oidText, timeMs } from "./der.ts";
+
+/** Extended key usages of TLS (RFC 5280 §4.2.1.12). */
+export const EKU_SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+export const EKU_CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+
+/** Octets of one certificate that we are willing to parse. */
+export const CERTIFICATE_BYTES_MAX = 64 * 1024;
+
+/** Extensions that are understood, or harmless for us, even when marked critical. */
+const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set([
+  "2.5.29.15", // keyUsage: ignored, as the original's library does (spec/identity-and-inpod §4.2).
+  "2.5.29.17", // subjectAltName
+  "2.5.29.19", // basicConstraints
+  "2.5.29.30", // nameConstraints
+  "2.5.29.31", // cRLDistributionPoints: lists come by file, not from here.
+  "2.5.29.37", // extKeyUsage
+]);
+
+export interface ParsedCertificate {
+  readonly der: Uint8Array<ArrayBuffer>;
+  /** Raw DER names: compared octet by octet. */
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  /** 1, 2 or 3. */
+  readonly version: number;
+  readonly isCa: boolean;
+  /** Intermediates allowed below this one; null for no limit. */
+  readonly pathLength: number | null;
+  /** OIDs as dotted text; null where the extension is absent (then every usage is fine). */
+  readonly extendedKeyUsage: readonly string[] | null;
+  /** Contents of each URI name of subjectAltName, in order, as raw IA5 octets. */
+  readonly uriNames: readonly Uint8Array[];
+  /** True where nameConstraints speak about URIs, which we do not evaluate. */
+  readonly constrainsUris: boolean;
+  readonly unknownCriticalExtension: boolean;
+}
+
+interface Extensions {
+  isCa: boolean;
+  pathLength: number | null;
+  extendedKeyUsage: string[] | null;
+  uriNames: Uint8Array[];
+  constrainsUris: boolean;
+  unknownCriticalExtension: boolean;
+}
+
+/**
+ * Reads one certificate (RFC 5280 §4.1). The result borrows from `der`.
+ * @throws {DerError} if it is not one, has bytes after it, repeats an extension or exceeds
+ * {@link CERTIFICATE_BYTES_MAX}.
+ */
+export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificate {
+  if (der.length > CERTIFICATE_BYTES_MAX) throw new DerError("certificate is too large");
+  const outer = new DerReader(der);
+  const certificate = outer.inside(outer.expect(DER_TAG.sequence));
+  outer.finish();
+  const tbs = certificate.inside(certificate.expect(DER_TAG.sequence));
+  certificate.expect(DER_TAG.sequence);
+  certificate.expect(DER_TAG.bitString);
+  certificate.finish();
+
+  const versionBox = tbs.optional(0xa0);
+  const version = versionBox === null ? 1 : readVersion(tbs.inside(versionBox));
+  tbs.expect(DER_TAG.integer);
+  tbs.expect(DER_TAG.sequence);
+  const issuer = tbs.expect(DER_TAG.sequence);
+  const validity = tbs.inside(tbs.expect(DER_TAG.sequence));
+  const subject = tbs.expect(DER_TAG.sequence);
+  tbs.expect(DER_TAG.sequence);
+  tbs.optional(0x81);
+  tbs.optional(0x82);
+  const extensionBox = tbs.optional(0xa3);
+  tbs.finish();
+  const notBefore = validity.next();
+  const notAfter = validity.next();
+  validity.finish();
+
+  const extensions: Extensions = {
+    isCa: false,
+    pathLength: null,
+    extendedKeyUsage: null,
+    uriNames: [],
+    constrainsUris: false,
+    unknownCriticalExtension: false,
+  };
+  if (extensionBox !== null) readExtensions(tbs.inside(extensionBox), extensions);
+  return {
+    der,
+    issuer: der.subarray(issuer.start, issuer.end),
+    subject: der.subarray(subject.start, subject.end),
+    notBeforeMs: timeMs(notBefore.tag, validity.contents(notBefore)),
+    notAfterMs: timeMs(notAfter.tag, validity.contents(notAfter)),
+    version,
+    ...extensions,
+  };
+}
+
+function readVersion(box: DerReader): number {
+  const value = smallInteger(box);
+  box.finish();
+  if (value > 2) throw new DerError("unknown certificate version");
+  return value + 1;
+}
+
+/** A non-negative INTEGER below 2^31. */
+function smallInteger(reader: DerReader): number {
+  const contents = reader.contents(reader.expect(DER_TAG.integer));
+  if (contents.length === 0 || contents.length > 4 || contents[0]! >= 0x80) {
+    throw new DerError("integer is out of range");
+  }
+  let value = 0;
+  for (const octet of contents) value = value * 256 + octet;
+  return value;
+}
+
+function readExtensions(box: DerReader, into: Extensions): void {
+  const list = box.inside(box.expect(DER_TAG.sequence));
+  box.finish();
+  const seen = new Set<string>();
+  while (!list.done) {
+    const extension = list.inside(list.expect(DER_TAG.sequence));
+    const oid = oidText(extension.contents(extension.expect(DER_TAG.oid)));
+    const criticalBox = extension.optional(DER_TAG.boolean);
+    const critical = criticalBox !== null && readBoolean(extension.contents(criticalBox));
+    const valueBox = extension.expect(DER_TAG.octetString);
+    extension.finish();
+    if (seen.has(oid)) throw new DerError("extension is repeated");
+    seen.add(oid);
+    const value = extension.inside(valueBox);
+    if (oid === "2.5.29.17") readSubjectAltName(value, into);
+    else if (oid === "2.5.29.19") readBasicConstraints(value, into);
+    else if (oid === "2.5.29.30") readNameConstraints(value, into);
+    else if (oid === "2.5.29.37") readExtendedKeyUsage(value, into);
+    else if (critical && !KNOWN_EXTENSIONS.has(oid)) into.unknownCriticalExtension = true;
+  }
+}
+
+function readBoolean(contents: Uint8Array): boolean {
+  if (contents.length !== 1) throw new DerError("boolean is malformed");
+  return contents[0] !== 0;
+}
+
+function readBasicConstraints(value: DerReader, into: Extensions): void {
+  const fields = value.inside(value.expect(DER_TAG.sequence));
+  value.finish();
+  const ca = fields.optional(DER_TAG.boolean);
+  if (ca !== null) into.isCa = readBoolean(fields.contents(ca));
+  if (fields.peekTag() === DER_TAG.integer) into.pathLength = smallInteger(fields);
+  fields.finish();
+}
+
+function readExtendedKeyUsage(value: DerReader, into: Extensions): void {
+  const usages = value.inside(value.expect(DER_TAG.sequence));
+  value.finish();
+  into.extendedKeyUsage = [];
+  while (!usages.done) {
+    into.extendedKeyUsage.push(oidText(usages.contents(usages.expect(DER_TAG.oid))));
+  }
+}
+
+/** GeneralName's uniformResourceIdentifier (RFC 5280 §4.2.1.6): context tag 6, primitive. */
+const URI_TAG = 0x86;
+
+function readSubjectAltName(value: DerReader, into: Extensions): void {
+  const names = value.inside(value.expect(DER_TAG.sequence));
+  value.finish();
+  while (!names.done) {
+    const name = names.next();
+    if (name.tag === URI_TAG) into.uriNames.push(names.contents(name));
+  }
+}
+
+function readNameConstraints(value: DerReader, into: Extensions): void {
+  const fields = value.inside(value.expect(DER_TAG.sequence));
+  value.finish();
+  while (!fields.done) {
+    const subtrees = fields.inside(fields.next());
+    while (!subtrees.done) {
+      const base = subtrees.inside(subtrees.expect(DER_TAG.sequence)).next();
+      if (base.tag === URI_TAG) into.constrainsUris = true;
+    }
+  }
+}

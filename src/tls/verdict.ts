@@ -1,0 +1,91 @@
+// Is this peer who it must be? One synchronous pure answer over the DER chain, used by every network (design §3.7).
+import { type ChainVerdict, verifyChain } from "./chain.ts";
+import { PeerRejectedError, type PeerRejection } from "./errors.ts";
+import type { SpiffeId } from "./spiffe_id.ts";
+
+/** What the peer is in the handshake: a `client` needs clientAuth, a `server` serverAuth. */
+export type PeerRole = "client" | "server";
+
+export interface JudgeOptions {
+  /** The peer's certificates as presented, leaf first; empty where it presented none. */
+  readonly chainDer: readonly Uint8Array<ArrayBuffer>[];
+  /** Trust roots that came with our own certificate. */
+  readonly rootsDer: readonly Uint8Array<ArrayBuffer>[];
+  readonly peer: PeerRule;
+  /** Wall time, epoch milliseconds. */
+  readonly nowMs: number;
+}
+
+/** Which names are acceptable. */
+export type PeerRule =
+  | {
+    /** We accepted: some SPIFFE name of the peer must be of our trust domain (null: of any). */
+    readonly role: "client";
+    readonly trustDomain: string | null;
+  }
+  | {
+    /** We dialed: some SPIFFE name of the peer must be one of these; empty refuses everybody. */
+    readonly role: "server";
+    readonly expected: readonly SpiffeId[];
+  };
+
+export type PeerVerdict =
+  | {
+    readonly kind: "accepted";
+    /** Every SPIFFE name of the leaf, in order; at least one. */
+    readonly identities: readonly SpiffeId[];
+    /** SHA-256 of the leaf, lower-case hex. */
+    readonly leafSha256: string;
+  }
+  | { readonly kind: "rejected"; readonly error: PeerRejectedError };
+
+/**
+ * Judges a peer: chain to one of the roots, validity, usage, form, then names
+ * (spec/identity-and-inpod §4.2, §4.3). Never throws for what the peer sent; changes nothing.
+ */
+export function judgePeer(options: JudgeOptions): PeerVerdict {
+  const chain = verifyChain({
+    chainDer: options.chainDer,
+    rootsDer: options.rootsDer,
+    role: options.peer.role,
+    nowMs: options.nowMs,
+  });
+  return judgeNames(chain, options.peer);
+}
+
+/** The second half of {@link judgePeer}, for a chain whose verdict is known already. */
+export function judgeNames(chain: ChainVerdict, rule: PeerRule): PeerVerdict {
+  if (chain.kind === "rejected") return chain;
+  const { identities, leafSha256 } = chain;
+  const got = identities.map(({ uri }) => uri).join(",");
+  if (rule.role === "server") {
+    const wanted = new Set(rule.expected.map(({ uri }) => uri));
+    if (identities.some(({ uri }) => wanted.has(uri))) {
+      return { kind: "accepted", identities, leafSha256 };
+    }
+    const list = [...wanted].join(",");
+    return rejectNames(
+      "WRONG_IDENTITY",
+      `identity verification error: peer did not present the expected SAN (${list}), got ${got}`,
+    );
+  }
+  const { trustDomain } = rule;
+  const acceptable = identities.some((id) =>
+    trustDomain === null || id.trustDomain === trustDomain
+  );
+  if (acceptable) return { kind: "accepted", identities, leafSha256 };
+  return rejectNames(
+    "WRONG_TRUST_DOMAIN",
+    `identity verification error: peer did not present the expected trustdomain (${
+      trustDomain ?? "any"
+    }), got ${got}`,
+  );
+}
+
+function rejectNames(code: PeerRejection, text: string): PeerVerdict {
+  const wrapped = `Other(OtherError(${text}))`;
+  return {
+    kind: "rejected",
+    error: new PeerRejectedError(code, { display: wrapped, debug: wrapped }),
+  };
+}
