@@ -1,0 +1,133 @@
+// One workload's certificates from the fake CA, renewed at half life for as long as somebody uses them.
+import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
+import type { Clock, Task, Timer } from "../base/clock.ts";
+import { ProxyError } from "../base/errors.ts";
+import type { CertificateSource, CertifiedKey } from "../tls/certificate.ts";
+import type { SpiffeId } from "../tls/spiffe_id.ts";
+import { BACKDATE_MS, type FakeCa, LEAF_LIFETIME_MS } from "./fake_ca.ts";
+
+/** Callers that may wait for the first certificate; a further one is refused at once. */
+export const CERTIFICATE_WAITERS_MAX = 10_000;
+/** A renewal is never tried sooner than this after the one before (spec/identity-and-inpod §3.2). */
+export const RENEWAL_DELAY_MIN_MS = 1000;
+
+/** No certificate, worded as what follows `identity error: `. */
+export class IdentityError extends ProxyError {
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+interface Waiter extends Cancel, Task {
+  done: Done<CertifiedKey> | null;
+}
+
+/**
+ * {@link CertificateSource} over a {@link FakeCa}. Asks for nothing before the first `get`; after that a
+ * new leaf replaces the old one at half life. `close` ends the renewals: the owner must call it.
+ */
+export class FakeCertificateSource implements CertificateSource {
+  readonly identity: SpiffeId;
+  readonly #ca: FakeCa;
+  readonly #clock: Clock;
+  readonly #validity: { readonly lifetimeMs: number; readonly backdateMs: number };
+  readonly #waiters = new Set<Waiter>();
+  #current: CertifiedKey | null = null;
+  #renewal: Timer | null = null;
+  #asking: Promise<void> | null = null;
+  #closed = false;
+
+  /**
+   * @param options.lifetimeMs Validity of each leaf from its issue on; whole seconds.
+   * @param options.backdateMs How far before its issue it begins.
+   */
+  constructor(
+    identity: SpiffeId,
+    options: {
+      readonly ca: FakeCa;
+      readonly clock: Clock;
+      readonly lifetimeMs?: number;
+      readonly backdateMs?: number;
+    },
+  ) {
+    this.identity = identity;
+    this.#ca = options.ca;
+    this.#clock = options.clock;
+    this.#validity = {
+      lifetimeMs: options.lifetimeMs ?? LEAF_LIFETIME_MS,
+      backdateMs: options.backdateMs ?? BACKDATE_MS,
+    };
+  }
+
+  /** The certificate in use, or null before the first was asked for. */
+  get current(): CertifiedKey | null {
+    return this.#current;
+  }
+
+  get(done: Done<CertifiedKey>): Cancel {
+    if (this.#waiters.size >= CERTIFICATE_WAITERS_MAX) {
+      const refusal = new IdentityError(
+        "CERTIFICATE_WAITERS_MAX",
+        `${CERTIFICATE_WAITERS_MAX} callers wait for a certificate already`,
+      );
+      this.#clock.soon({ runTask: () => done(refusal) });
+      return NOTHING_TO_CANCEL;
+    }
+    const waiter: Waiter = {
+      done,
+      cancel: () => {
+        waiter.done = null;
+        this.#waiters.delete(waiter);
+      },
+      runTask: () => this.#answer(waiter),
+    };
+    this.#waiters.add(waiter);
+    const usable = this.#current !== null && this.#current.notAfterMs > this.#clock.wallMs();
+    if (usable || this.#closed) this.#clock.soon(waiter);
+    else void this.renew();
+    return waiter;
+  }
+
+  /** Issues a new leaf now; later `get`s give it. Settles when it is in use. */
+  renew(): Promise<void> {
+    this.#asking ??= this.#renew().finally(() => this.#asking = null);
+    return this.#asking;
+  }
+
+  /** No further renewals; waiting callers are told. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#renewal?.cancel();
+    this.#renewal = null;
+    for (const waiter of this.#waiters) this.#clock.soon(waiter);
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      const nowMs = this.#clock.wallMs();
+      const issued = await this.#ca.issue(this.identity, { nowMs, ...this.#validity });
+      this.#current = issued;
+      if (this.#closed) return;
+      this.#renewal?.cancel();
+      const halfLifeMs = (issued.notBeforeMs + issued.notAfterMs) / 2;
+      const delayMs = Math.max(RENEWAL_DELAY_MIN_MS, halfLifeMs - this.#clock.wallMs());
+      this.#renewal = this.#clock.after(delayMs, () => void this.renew());
+    } finally {
+      for (const waiter of [...this.#waiters]) this.#answer(waiter);
+    }
+  }
+
+  #answer(waiter: Waiter): void {
+    const done = waiter.done;
+    if (done === null) return;
+    waiter.cancel();
+    done(
+      this.#closed || this.#current === null
+        ? new IdentityError("IDENTITY_CLOSED", "the identity is no longer needed")
+        : this.#current,
+    );
+  }
+}
