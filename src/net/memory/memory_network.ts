@@ -1,0 +1,210 @@
+// One host's, or one process's, view of the memory fabric: the `Network` that simulations run on.
+import { isIpv6, isLoopback, type SocketAddress } from "../../base/address.ts";
+import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
+import type { Timer } from "../../base/clock.ts";
+import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
+import type {
+  DialOptions,
+  Listener,
+  ListenOptions,
+  Network,
+  SecureChannel,
+  SecureClientOptions,
+  SecureServerOptions,
+} from "../network.ts";
+import { DialError } from "../network.ts";
+import type { MemoryFabric } from "./memory_fabric.ts";
+import { MemoryListener } from "./memory_listener.ts";
+import { MemoryTlsClient, MemoryTlsServer } from "./memory_tls.ts";
+
+/** Linux gives up on an unanswered SYN after this long (tcp_syn_retries = 6), in milliseconds. */
+export const SYN_GIVE_UP_MS = 127_000;
+
+export interface MemoryNetworkOptions {
+  /** For fault callbacks and failure messages. */
+  readonly label: string;
+  /** Canonical addresses of the host; the first of a family is the source of what it dials. */
+  readonly ips: readonly string[];
+  /**
+   * Everything dialled from here goes to this port of the own host instead, where the accepted channel's `local`
+   * is the original destination: an application whose traffic is captured.
+   */
+  readonly redirectPort?: number;
+}
+
+/**
+ * {@link Network} over in-process pipes, driven by the fabric's clock. A listener on `0.0.0.0` or `::` hears all
+ * addresses of its host; loopback belongs to each host alone. A listener's backlog is not simulated: accepting
+ * takes one turn.
+ */
+export class MemoryNetwork implements Network {
+  readonly name = "memory";
+  readonly label: string;
+  /** Identifies the host among the fabric's. */
+  readonly host: string;
+  /** Where everything dialled goes instead; null for where it was dialled. */
+  readonly redirectPort: number | null;
+  readonly #fabric: MemoryFabric;
+  readonly #ips: readonly string[];
+  #openSockets = 0;
+
+  /** For `MemoryFabric.network` only. */
+  constructor(fabric: MemoryFabric, options: MemoryNetworkOptions) {
+    this.#fabric = fabric;
+    this.label = options.label;
+    this.#ips = options.ips;
+    this.host = options.ips[0]!;
+    this.redirectPort = options.redirectPort ?? null;
+  }
+
+  get openSockets(): number {
+    return this.#openSockets;
+  }
+
+  listen(
+    address: SocketAddress,
+    options: ListenOptions,
+    onChannel: (channel: Channel) => void,
+    done: Done<Listener>,
+  ): Cancel {
+    const listener = new MemoryListener(this.#fabric, this, onChannel, options.keepalive);
+    const started = this.#fabric.clock.after(0, () => {
+      const error = this.#owns(address.ip) ? listener.open(address) : new NetError("EADDRNOTAVAIL");
+      done(error ?? listener);
+    });
+    return { cancel: () => started.cancel() };
+  }
+
+  dial(address: SocketAddress, options: DialOptions, done: Done<Channel>): Cancel {
+    const sourceIp = options.sourceIp ?? this.#sourceFor(address.ip);
+    if (sourceIp === null) {
+      const told = this.#fabric.clock.after(0, () => done(new NetError("ENETUNREACH")));
+      return { cancel: () => told.cancel() };
+    }
+    const source = { ip: sourceIp, port: this.#fabric.nextPort() };
+    const dial = new MemoryDial(this.#fabric, this, { source, address, options }, done);
+    dial.start();
+    return dial;
+  }
+
+  secureClient(
+    channel: Channel,
+    options: SecureClientOptions,
+    done: Done<SecureChannel>,
+  ): Cancel {
+    const client = new MemoryTlsClient(this.#fabric, channel, options, done);
+    client.start();
+    return client;
+  }
+
+  secureServer(
+    channel: Channel,
+    options: SecureServerOptions,
+    done: Done<SecureChannel>,
+  ): Cancel {
+    const server = new MemoryTlsServer(this.#fabric, channel, options, done);
+    server.start();
+    return server;
+  }
+
+  dialSecure(
+    address: SocketAddress,
+    options: DialOptions & { readonly tls: SecureClientOptions },
+    done: Done<SecureChannel>,
+  ): Cancel {
+    let phase = NOTHING_TO_CANCEL;
+    phase = this.dial(address, options, (channel) => {
+      if (channel instanceof ProxyError) return done(new DialError("connect", channel));
+      phase = this.secureClient(channel, options.tls, (secured) => {
+        done(secured instanceof ProxyError ? new DialError("handshake", secured) : secured);
+      });
+    });
+    return { cancel: () => phase.cancel() };
+  }
+
+  /** For `MemoryFabric` and its parts: a socket of this network came to be. */
+  noteSocketOpen(): void {
+    this.#openSockets++;
+  }
+
+  /** For `MemoryFabric` and its parts: one is gone. */
+  noteSocketGone(): void {
+    this.#openSockets--;
+  }
+
+  #owns(ip: string): boolean {
+    return ip === "0.0.0.0" || ip === "::" || isLoopback(ip) || this.#ips.includes(ip);
+  }
+
+  #sourceFor(destinationIp: string): string | null {
+    const wantsIpv6 = isIpv6(destinationIp);
+    if (isLoopback(destinationIp)) return wantsIpv6 ? "::1" : "127.0.0.1";
+    return this.#ips.find((ip) => isIpv6(ip) === wantsIpv6) ?? null;
+  }
+}
+
+interface DialQuestion {
+  readonly source: SocketAddress;
+  readonly address: SocketAddress;
+  readonly options: DialOptions;
+}
+
+/** A connect under way: one socket until it is answered, cancelled or too late. */
+class MemoryDial implements Cancel {
+  readonly #fabric: MemoryFabric;
+  readonly #network: MemoryNetwork;
+  readonly #question: DialQuestion;
+  readonly #done: Done<Channel>;
+  #timer: Timer | null = null;
+
+  constructor(
+    fabric: MemoryFabric,
+    network: MemoryNetwork,
+    question: DialQuestion,
+    done: Done<Channel>,
+  ) {
+    this.#fabric = fabric;
+    this.#network = network;
+    this.#question = question;
+    this.#done = done;
+  }
+
+  start(): void {
+    const { source, address, options } = this.#question;
+    const plan = this.#fabric.planFor({
+      from: this.#network.label,
+      source,
+      destination: address,
+    });
+    const answerMs = plan.connect === "vanish" ? SYN_GIVE_UP_MS : plan.connectMs;
+    this.#network.noteSocketOpen();
+    this.#timer = this.#fabric.clock.after(Math.min(answerMs, options.timeoutMs), () => {
+      this.#timer = null;
+      if (answerMs > options.timeoutMs) return this.#fail(new DeadlineError());
+      if (plan.connect === "vanish") return this.#fail(new NetError("ETIMEDOUT"));
+      if (plan.connect === "unreachable") return this.#fail(new NetError("EHOSTUNREACH"));
+      if (plan.connect === "refuse") return this.#fail(new NetError("ECONNREFUSED"));
+      const found = this.#fabric.findListener(this.#network, address);
+      if (found instanceof ProxyError) return this.#fail(found);
+      this.#done(this.#fabric.connect(plan, {
+        from: this.#network,
+        source,
+        destination: address,
+        keepalive: options.keepalive,
+        listener: found,
+      }));
+    });
+  }
+
+  cancel(): void {
+    if (this.#timer === null) return;
+    this.#timer.cancel();
+    this.#timer = null;
+    this.#network.noteSocketGone();
+  }
+
+  #fail(error: ProxyError): void {
+    this.#network.noteSocketGone();
+    this.#done(error);
+  }
+}
