@@ -1,10 +1,11 @@
 // Decoding: RFC 7541 Appendix C, what is malformed and why, size updates, bombs.
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { decodeAll, decoderOf, fields, octets } from "../../../tests/support/hpack.ts";
+import { decodeAll, decoderOf, encodeAll, fields, octets } from "../../../tests/support/hpack.ts";
 import { NetError } from "../../base/errors.ts";
 import type { HeaderField } from "../types.ts";
 import type { HpackDecoder } from "./decoder.ts";
 import { fieldBytes } from "./dynamic_table.ts";
+import { HpackEncoder } from "./encoder.ts";
 import { HpackError } from "./errors.ts";
 
 /** The dynamic table's first `length` entries, by asking for them. */
@@ -192,6 +193,15 @@ Deno.test.each([8191, 8192, 8193, 100_000])(
   },
 );
 
+Deno.test.each([8191, 8192, 8193, 100_000])(
+  "HpackDecoder reads %d octets out of Huffman code, kept memory or not",
+  (bytes) => {
+    // "0" has the shortest code, so the text is as long as the code's octets allow.
+    const headers = [{ name: "forwarded", value: "0".repeat(bytes) }];
+    assertEquals(decodeAll(decoderOf(), encodeAll(new HpackEncoder(), headers)), headers);
+  },
+);
+
 Deno.test("HpackDecoder reads an empty block as no fields", () => {
   assertEquals(decodeAll(decoderOf(), new Uint8Array(0)), []);
 });
@@ -281,6 +291,7 @@ Deno.test.each([
   { name: "a smaller table confirmed", sizes: [100], hex: "3f45 82" },
   { name: "a smaller table made smaller still", sizes: [100], hex: "20 82" },
   { name: "smallest and present size", sizes: [0, 4096], hex: "20 3fe11f 82" },
+  { name: "the same size", sizes: [4096], hex: "82" },
   { name: "a larger table not used", sizes: [8192], hex: "82" },
   { name: "a larger table used", sizes: [8192], hex: "3fe13f 82" },
 ])("HpackDecoder.setTableBytesMax() accepts $name, and wants it once", ({ sizes, hex }) => {
