@@ -31,7 +31,9 @@ type result struct {
 	P99       float64 `json:"p99"`
 	P999      float64 `json:"p999"`
 	Max       float64 `json:"max"`
-	// Samples from 36 to 48 ms: the mark that Nagle waiting for a delayed ACK leaves.
+	// Samples from 36 to 48 ms: the mark that Nagle waiting for a delayed ACK leaves. Before counts the band
+	// of the same width in front: a tail falls from one to the other, a mode rises.
+	Before  int `json:"before"`
 	Delayed int `json:"delayed"`
 }
 
@@ -135,6 +137,8 @@ func run(n int, length time.Duration, work func(time.Time, func(time.Duration)) 
 	for _, sample := range samples {
 		if sample >= 36*time.Millisecond && sample < 48*time.Millisecond {
 			sum.Delayed++
+		} else if sample >= 24*time.Millisecond && sample < 36*time.Millisecond {
+			sum.Before++
 		}
 	}
 	return sum
