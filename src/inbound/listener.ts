@@ -1,0 +1,225 @@
+// The HBONE listener, 15008: accept, authenticate, serve each CONNECT (spec/data-path §3.1).
+import type { SocketAddress } from "../base/address.ts";
+import type { Cancel, Channel, Done } from "../base/channel.ts";
+import { ProxyError } from "../base/errors.ts";
+import type { H2Stream, HeaderList } from "../h2/types.ts";
+import type { ConnectionBudget } from "../hbone/budget.ts";
+import type { Component } from "../hbone/component.ts";
+import { DrainError, HandshakeFailed, LimitReached, PathError } from "../hbone/errors.ts";
+import type { DataPlaneParts } from "../hbone/parts.ts";
+import { ServerConnection, type ServerConnectionOwner } from "../hbone/server.ts";
+import type { Listener, SecureChannel } from "../net/network.ts";
+import { ConnectionManager } from "./connection_manager.ts";
+import { InboundTunnel } from "./tunnel.ts";
+
+/** One accepted connection on its way through TLS. */
+interface Handshake {
+  readonly channel: Channel;
+  step: Cancel;
+}
+
+/** Owns everything it accepted until it is over. */
+export class InboundServer implements Component, ServerConnectionOwner {
+  readonly name = "inbound";
+  readonly manager: ConnectionManager;
+  readonly #parts: DataPlaneParts;
+  readonly #budget: ConnectionBudget;
+  /** Oldest first. */
+  readonly #handshakes = new Set<Handshake>();
+  readonly #servers = new Set<ServerConnection>();
+  readonly #tunnels = new Set<InboundTunnel>();
+  #listener: Listener | null = null;
+  #onQuiet: (() => void) | null = null;
+  #handshakesRefused = 0;
+
+  constructor(parts: DataPlaneParts, budget: ConnectionBudget) {
+    this.#parts = parts;
+    this.#budget = budget;
+    this.manager = new ConnectionManager(parts);
+  }
+
+  get local(): SocketAddress {
+    return this.#listener!.local;
+  }
+
+  get connections(): number {
+    return this.#tunnels.size;
+  }
+
+  /** HBONE connections, handshakes included. */
+  get transports(): number {
+    return this.#servers.size + this.#handshakes.size;
+  }
+
+  /** Handshakes ended because too many were in progress (design §5). */
+  get handshakesRefused(): number {
+    return this.#handshakesRefused;
+  }
+
+  get openStreams(): number {
+    let count = 0;
+    for (const server of this.#servers) count += server.openStreams;
+    return count;
+  }
+
+  get busy(): boolean {
+    return this.#tunnels.size > 0 || this.transports > 0;
+  }
+
+  /** No keepalive on accepted sockets: PING does that work (I1). */
+  listen(address: SocketAddress, done: Done<InboundServer>): Cancel {
+    const { network, limits } = this.#parts;
+    return network.listen(
+      address,
+      { backlog: limits.backlogMax, keepalive: null },
+      (channel) => this.#accept(channel),
+      (outcome) => {
+        if (!(outcome instanceof ProxyError)) this.#listener = outcome;
+        done(outcome instanceof ProxyError ? outcome : this);
+      },
+    );
+  }
+
+  /** Handshakes are cut, connections get GOAWAY, the policy watcher stops (§6.1). */
+  drain(onQuiet: () => void): void {
+    this.#onQuiet = onQuiet;
+    this.manager.stop();
+    this.#listener?.close();
+    for (const handshake of [...this.#handshakes]) this.#cut(handshake, new DrainError());
+    for (const server of this.#servers) server.drain();
+    this.#parts.clock.soon({ runTask: () => this.#reportQuiet() });
+  }
+
+  force(reason: ProxyError): void {
+    for (const tunnel of [...this.#tunnels]) tunnel.terminate(reason);
+    for (const server of [...this.#servers]) server.abort(reason);
+  }
+
+  /** Ends every connection whose peer's leaf the predicate names (W25); says how many. */
+  revoke(isRevoked: (leafSha256: string) => boolean): number {
+    let revoked = 0;
+    for (const server of [...this.#servers]) {
+      if (!isRevoked(server.channel.security.peerLeafSha256)) continue;
+      server.revoke();
+      revoked++;
+    }
+    return revoked;
+  }
+
+  onServerRequest(
+    server: ServerConnection,
+    stream: H2Stream,
+    headers: HeaderList,
+    _endStream: boolean,
+  ): void {
+    const hasRoom = this.#budget.take();
+    const tunnel = new InboundTunnel(
+      { connection: server.channel, stream, headers },
+      this.manager,
+      this.#parts,
+      (over) => {
+        this.#tunnels.delete(over);
+        if (hasRoom) this.#budget.giveBack();
+        this.#reportQuiet();
+      },
+    );
+    this.#tunnels.add(tunnel);
+    tunnel.begin(this.#budget, hasRoom);
+  }
+
+  /** A peer that never sent a request is told apart: what it did is the only thing to say of it. */
+  onServerClosed(server: ServerConnection, error: ProxyError | null): void {
+    this.#servers.delete(server);
+    const ours = error instanceof DrainError;
+    if (error !== null && !ours && server.requests === 0) {
+      this.#report(server.channel, new Http2HandshakeFailed(error));
+    } else if (error !== null && !ours) {
+      const text = `HBONE connection from ${server.channel.peer.ip} ended: ${error.message}`;
+      this.#parts.events.log("debug", "ztunnel::proxy::h2::server", text);
+    }
+    this.#reportQuiet();
+  }
+
+  #accept(channel: Channel): void {
+    const { limits, network, certificates } = this.#parts;
+    if (this.#onQuiet !== null) {
+      channel.reset(null);
+      return;
+    }
+    if (this.#servers.size >= limits.inboundTunnelsMax) {
+      const text = `no room for another HBONE connection: ${limits.inboundTunnelsMax} are open`;
+      const error = new LimitReached("HBONE_CONNECTIONS_FULL", text);
+      this.#report(channel, error);
+      channel.reset(error);
+      return;
+    }
+    if (this.#handshakes.size >= limits.handshakesMax) {
+      const [oldest] = this.#handshakes;
+      const text = `${limits.handshakesMax} others are in progress`;
+      this.#handshakesRefused++;
+      this.#cut(oldest!, new HandshakeFailed(new LimitReached("HANDSHAKES_FULL", text)));
+    }
+    const handshake: Handshake = { channel, step: { cancel() {} } };
+    this.#handshakes.add(handshake);
+    handshake.step = network.secureServer(
+      channel,
+      { certificates, timeoutMs: limits.handshakeMsMax },
+      (outcome) => this.#onSecured(handshake, outcome),
+    );
+  }
+
+  /** Cancelling the handshake resets its channel. */
+  #cut(handshake: Handshake, error: ProxyError): void {
+    this.#handshakes.delete(handshake);
+    handshake.step.cancel();
+    this.#report(handshake.channel, error);
+  }
+
+  #onSecured(handshake: Handshake, outcome: SecureChannel | ProxyError): void {
+    this.#handshakes.delete(handshake);
+    if (outcome instanceof ProxyError) {
+      this.#report(handshake.channel, handshakeFailure(outcome));
+      this.#reportQuiet();
+      return;
+    }
+    try {
+      const server = new ServerConnection(outcome, this.#parts, this);
+      this.#servers.add(server);
+    } catch (thrown) {
+      outcome.reset(this.#parts.faults.caught(thrown, "inbound/listener"));
+    }
+  }
+
+  #report(channel: Channel, error: ProxyError): void {
+    this.#parts.events.failedEarly({
+      direction: "inbound",
+      sourceAddress: channel.peer,
+      destinationAddress: channel.local,
+      error,
+    });
+  }
+
+  #reportQuiet(): void {
+    if (this.#onQuiet === null || this.busy) return;
+    const onQuiet = this.#onQuiet;
+    this.#onQuiet = () => {}; // Stays draining: what was accepted late is refused.
+    onQuiet();
+  }
+}
+
+/** `http2 handshake failed: <text>`: TLS was fine, HTTP/2 never got to a request. */
+class Http2HandshakeFailed extends PathError {
+  readonly code: string;
+  readonly flag = "H2_HANDSHAKE_FAILURE";
+
+  constructor(cause: ProxyError) {
+    super(`http2 handshake failed: ${cause.message}`, { cause });
+    this.code = cause.code;
+  }
+}
+
+/** Networks word their own handshake failures; what they did not word is worded here. */
+function handshakeFailure(error: ProxyError): ProxyError {
+  const worded = /^(tls handshake error|signing error|ssl error): /.test(error.message);
+  return worded ? error : new HandshakeFailed(error);
+}

@@ -1,0 +1,321 @@
+// One application connection on its way out: routed, connected, copied, recorded (spec/data-path §2.1, O3-O7).
+//
+// state        what it waits for          what ends it early
+// routing      the Router's answer        its refusal, its limit, the application's reset, drain
+// connecting   TCP, or a tunnel's 200     failure, the application's reset, drain
+// copying      both directions' ends      drain
+// dismissing   the application to close   its limit
+// over         -                          -
+import { isLoopback, type SocketAddress } from "../base/address.ts";
+import { assert } from "../base/assert.ts";
+import type { Block } from "../base/block.ts";
+import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
+import type { Timer } from "../base/clock.ts";
+import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { encodeBaggage } from "../hbone/baggage.ts";
+import { connectHeaders } from "../hbone/client.ts";
+import { IoFailure, Unsupported } from "../hbone/errors.ts";
+import { encodeForwarded } from "../hbone/forwarded.ts";
+import { joinChannels, type Joined } from "../hbone/joined.ts";
+import type { DataPlaneParts } from "../hbone/parts.ts";
+import type { HbonePool, Tunnel } from "../hbone/pool.ts";
+import { OpenRecord } from "../hbone/record.ts";
+import { newTraceParent } from "../hbone/traceparent.ts";
+import type { ConnectionFacts } from "../seam/events.ts";
+import type { Candidate, Route } from "../seam/route.ts";
+import { RouteError } from "../seam/router.ts";
+import { drawCandidate } from "./candidate.ts";
+import { dismiss, type Dismissal } from "./dismiss.ts";
+
+/** An accepted connection and where it wants to go. */
+export interface OutboundStart {
+  /** Owned by the connection from here on. */
+  readonly channel: Channel;
+  /** Canonical. */
+  readonly destination: SocketAddress;
+  readonly listener: "outbound" | "socks5";
+  readonly acceptedAtMs: number;
+  /** Payload that came with the negotiation, retained for the connection; null where none. */
+  readonly early: EarlyBytes | null;
+}
+
+/** A retained range of a block. */
+export interface EarlyBytes {
+  readonly block: Block;
+  readonly start: number;
+  readonly end: number;
+}
+
+type State =
+  | { readonly kind: "routing"; readonly step: Cancel; readonly timer: Timer }
+  | { readonly kind: "connecting"; readonly step: Cancel; readonly record: OpenRecord }
+  | { readonly kind: "copying"; readonly joined: Joined; readonly record: OpenRecord }
+  | { readonly kind: "dismissing"; readonly dismissal: Dismissal }
+  | { readonly kind: "over" };
+
+export class OutboundConnection implements ChannelHandler {
+  readonly #parts: DataPlaneParts;
+  readonly #pool: HbonePool;
+  readonly #start: OutboundStart;
+  readonly #onOver: (connection: OutboundConnection) => void;
+  #early: EarlyBytes | null;
+  #state: State = { kind: "over" };
+
+  /** @param onOver Called once, in a later turn, when nothing of it is left. */
+  constructor(
+    start: OutboundStart,
+    pool: HbonePool,
+    parts: DataPlaneParts,
+    onOver: (connection: OutboundConnection) => void,
+  ) {
+    this.#start = start;
+    this.#early = start.early;
+    this.#pool = pool;
+    this.#parts = parts;
+    this.#onOver = onOver;
+    start.channel.attach(this);
+    start.channel.pause();
+    this.#guarded(() => this.#route());
+  }
+
+  /** Ends it now, whatever it does: forced drain, stop. */
+  terminate(reason: ProxyError): void {
+    const state = this.#state;
+    switch (state.kind) {
+      case "routing":
+        this.#cancelRouting(state);
+        this.#report(reason);
+        break;
+      case "connecting":
+        state.step.cancel();
+        this.#close(state.record, reason);
+        break;
+      case "copying":
+        state.joined.terminate(reason);
+        return;
+      case "dismissing":
+        state.dismissal.now(reason);
+        return;
+      case "over":
+        return;
+    }
+    this.#end(reason);
+  }
+
+  /** Paused from the start: the application's bytes wait until there is somebody to take them. */
+  onData(): void {
+    assert(false, "A paused channel delivers nothing");
+  }
+
+  onEnd(): void {
+    assert(false, "A paused channel delivers nothing");
+  }
+
+  onWritable(): void {}
+
+  /** The application went away before there was anybody to talk to: not an error of ours (C6). */
+  onClose(_error: ProxyError | null): void {
+    const state = this.#state;
+    if (state.kind === "routing") this.#cancelRouting(state);
+    if (state.kind === "connecting") {
+      state.step.cancel();
+      this.#close(state.record, null);
+    }
+    this.#over();
+  }
+
+  #route(): void {
+    const { destination, channel } = this.#start;
+    const { settings, router, clock, limits, local } = this.#parts;
+    if (isLoopback(destination.ip) && settings.internalPorts.has(destination.port)) {
+      this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
+      return;
+    }
+    const step = router.outbound(
+      { local, source: channel.peer, destination },
+      (outcome) => this.#guarded(() => this.#onRoute(outcome)),
+    );
+    const timer = clock.after(limits.routeMsMax, () => {
+      step.cancel();
+      this.#guarded(() => this.#onRoute(new DeadlineError()));
+    });
+    this.#state = { kind: "routing", step, timer };
+  }
+
+  #onRoute(outcome: Route | ProxyError): void {
+    assert(this.#state.kind === "routing", "A cancelled step calls nobody");
+    this.#state.timer.cancel();
+    if (outcome instanceof ProxyError) {
+      this.#refuse(outcome);
+      return;
+    }
+    const { channel, acceptedAtMs } = this.#start;
+    const candidate = drawCandidate(outcome.candidates, this.#parts.random);
+    const trace = newTraceParent(this.#parts.random);
+    const facts = outboundFacts(this.#start, outcome, candidate, trace.traceId);
+    const record = new OpenRecord(facts, acceptedAtMs, this.#parts);
+    const { hop } = candidate;
+    this.#state = { kind: "connecting", step: { cancel() {} }, record };
+    switch (hop.protocol) {
+      case "TCP":
+        this.#dial(hop.peer, record);
+        return;
+      case "HBONE": {
+        const step = this.#pool.connect({
+          peer: hop.peer,
+          expected: hop.expected,
+          sourceIp: channel.peer.ip,
+          headers: connectHeaders({
+            authority: hop.authority,
+            baggage: encodeBaggage(outcome.source),
+            forwarded: encodeForwarded(channel.peer, outcome.service?.hostname ?? null),
+            traceparent: trace.header,
+          }),
+        }, (tunnel) => this.#guarded(() => this.#onConnected(tunnel)));
+        this.#state = { kind: "connecting", step, record };
+        return;
+      }
+      case "DOUBLEHBONE":
+        this.#failConnect(new Unsupported("double HBONE"));
+    }
+  }
+
+  #dial(peer: SocketAddress, record: OpenRecord): void {
+    const { network, limits, settings } = this.#parts;
+    const step = network.dial(
+      peer,
+      {
+        timeoutMs: limits.connectMsMax,
+        keepalive: settings.keepalive,
+        sourceIp: null,
+      },
+      (outcome) =>
+        this.#guarded(() =>
+          this.#onConnected(outcome instanceof ProxyError ? new IoFailure(outcome) : outcome)
+        ),
+    );
+    this.#state = { kind: "connecting", step, record };
+  }
+
+  #onConnected(outcome: Channel | Tunnel | ProxyError): void {
+    assert(this.#state.kind === "connecting", "A cancelled step calls nobody");
+    const { record } = this.#state;
+    if (outcome instanceof ProxyError) {
+      this.#failConnect(outcome);
+      return;
+    }
+    const target: Channel = "stream" in outcome ? outcome.stream : outcome;
+    try {
+      this.#sendEarly(target, record);
+      const joined = joinChannels(this.#start.channel, target, record, this.#parts, (error) => {
+        this.#close(record, error);
+        this.#over();
+      });
+      this.#state = { kind: "copying", joined, record };
+    } catch (thrown) {
+      target.reset(null); // It is ours already, and no state knows it yet.
+      throw thrown;
+    }
+  }
+
+  /** Bytes that came behind the negotiation go first. */
+  #sendEarly(target: Channel, record: OpenRecord): void {
+    if (this.#early === null) return;
+    const { block, start, end } = this.#early;
+    target.write(block, start, end);
+    record.bytesToServer += end - start;
+    this.#releaseEarly();
+  }
+
+  #releaseEarly(): void {
+    this.#early?.block.release();
+    this.#early = null;
+  }
+
+  #failConnect(error: ProxyError): void {
+    assert(this.#state.kind === "connecting", "Only a connect fails so");
+    this.#close(this.#state.record, error);
+    this.#dismiss();
+  }
+
+  /** Before it was opened: one line, no metrics. */
+  #refuse(error: ProxyError): void {
+    this.#report(error);
+    this.#dismiss();
+  }
+
+  #report(error: ProxyError): void {
+    const { channel, destination } = this.#start;
+    this.#parts.events.failedEarly({
+      direction: "outbound",
+      sourceAddress: channel.peer,
+      destinationAddress: destination,
+      error,
+    });
+  }
+
+  #dismiss(): void {
+    this.#releaseEarly();
+    const dismissal = dismiss(this.#start.channel, this.#parts, () => this.#over());
+    this.#state = { kind: "dismissing", dismissal };
+  }
+
+  #cancelRouting(state: State & { readonly kind: "routing" }): void {
+    state.step.cancel();
+    state.timer.cancel();
+  }
+
+  #close(record: OpenRecord, error: ProxyError | null): void {
+    record.close(error, this.#parts.clock.nowMs());
+  }
+
+  /** Resets the application's side; its `onClose` then says that it is over. */
+  #end(reason: ProxyError): void {
+    this.#state = { kind: "over" };
+    this.#start.channel.reset(reason);
+  }
+
+  #over(): void {
+    this.#releaseEarly();
+    this.#state = { kind: "over" };
+    this.#onOver(this);
+  }
+
+  /** Runs one step; a bug in it ends this connection only. */
+  #guarded(step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      const error = this.#parts.faults.caught(thrown, "outbound/connection");
+      this.terminate(error);
+      this.#start.channel.reset(error); // Also where no state was reached yet.
+    }
+  }
+}
+
+/** What is known when it opens (spec/config-and-observability §6.3, reporter source). */
+function outboundFacts(
+  start: OutboundStart,
+  route: Route,
+  candidate: Candidate,
+  traceId: string,
+): ConnectionFacts {
+  const { hop, destination } = candidate;
+  return {
+    direction: "outbound",
+    protocol: hop.protocol,
+    listener: start.listener,
+    sourceAddress: start.channel.peer,
+    destinationAddress: hop.peer,
+    hboneAuthority: hop.protocol === "TCP" ? null : hop.authority,
+    source: route.source,
+    sourceIdentity: hop.protocol === "TCP" ? null : route.source.identity,
+    sourceBaggage: null,
+    destination,
+    destinationIdentity: destination?.identity ?? null,
+    destinationBaggage: null,
+    service: route.service,
+    mutualTls: hop.protocol !== "TCP",
+    traceId,
+  };
+}
