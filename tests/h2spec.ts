@@ -13,7 +13,22 @@ const H2SPEC_MODULE = "github.com/summerwind/h2spec/cmd/h2spec@latest";
 const CASES_MIN = 146;
 
 /** Cases that may fail. Each needs the sentence of RFC 9113 that allows what we do instead. */
-const EXCEPTIONS: readonly H2specException[] = [];
+const PRODUCT_EXCEPTIONS: readonly H2specException[] = [
+  {
+    name: "http2/4.2: Sends a large size HEADERS frame that exceeds the SETTINGS_MAX_FRAME_SIZE",
+    reason:
+      'RFC 9113 §4.2: "The size of a frame payload is limited by the maximum size that a receiver ' +
+      'advertises in the SETTINGS_MAX_FRAME_SIZE setting." h2spec sends 20,000 octets whatever was advertised; ' +
+      "we advertise 1 MiB. The arm with frames of 16,384 passes it.",
+  },
+];
+
+interface Arm {
+  readonly name: string;
+  readonly port: number;
+  readonly args: readonly string[];
+  readonly exceptions: readonly H2specException[];
+}
 
 /** The path of h2spec, built if need be; null, after saying what is needed, if that failed. */
 async function findH2spec(): Promise<string | null> {
@@ -57,7 +72,7 @@ async function succeeds(
 /** Runs h2spec once and prints its verdict; the number of cases that count against us. */
 async function runArm(
   h2spec: string,
-  arm: { readonly name: string; readonly port: number; readonly args: readonly string[] },
+  arm: Arm,
   extra: readonly string[],
 ): Promise<{ passed: number; failed: number }> {
   const report = await Deno.makeTempFile({ prefix: "h2spec-", suffix: ".xml" });
@@ -72,20 +87,20 @@ async function runArm(
       console.error(`${arm.name}: h2spec reported ${cases.length} cases, expected ${casesMin}`);
       return { passed: 0, failed: 1 };
     }
-    const exceptions = extra.length === 0 ? EXCEPTIONS : [];
-    const verdict = judge(cases, exceptions);
+    const verdict = judge(cases, arm.exceptions);
     console.log(`${arm.name}: ${verdict.passed} passed, ${verdict.failed.length} failed`);
     for (const { name, outcome, detail } of verdict.failed) {
       console.log(`  ${outcome}: ${name}\n      ${detail.replaceAll("\n", "\n      ")}`);
     }
     for (const { name } of verdict.excepted) {
-      const { reason } = EXCEPTIONS.find((exception) => exception.name === name)!;
+      const { reason } = arm.exceptions.find((exception) => exception.name === name)!;
       console.log(`  excepted: ${name}\n      ${reason}`);
     }
-    for (const { name } of verdict.stale) {
+    const stale = extra.length === 0 ? verdict.stale : [];
+    for (const { name } of stale) {
       console.log(`  out of date: ${name} is an exception but passes, or does not exist`);
     }
-    return { passed: verdict.passed, failed: verdict.failed.length + verdict.stale.length };
+    return { passed: verdict.passed, failed: verdict.failed.length + stale.length };
   } finally {
     await Deno.remove(report);
   }
@@ -98,9 +113,12 @@ async function main(extra: readonly string[]): Promise<number> {
   const leaf = await ca.issue({ uris: ["spiffe://cluster.local/ns/test/sa/responder"] });
   await using cleartext = await startResponder(null);
   await using tls = await startResponder(leaf);
-  const arms = [
-    { name: "cleartext", port: cleartext.port, args: [] },
-    { name: "TLS", port: tls.port, args: ["-t", "-k"] },
+  await using small = await startResponder(null, { frameBytesMax: 16_384 });
+  const exceptions = PRODUCT_EXCEPTIONS;
+  const arms: readonly Arm[] = [
+    { name: "cleartext", port: cleartext.port, args: [], exceptions },
+    { name: "TLS", port: tls.port, args: ["-t", "-k"], exceptions },
+    { name: "cleartext, frames of 16,384", port: small.port, args: [], exceptions: [] },
   ];
   let passed = 0;
   let failed = 0;

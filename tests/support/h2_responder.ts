@@ -5,6 +5,7 @@ import { adoptBlock, BlockPool } from "../../src/base/block.ts";
 import type { ChannelHandler } from "../../src/base/channel.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import { Http2Connection } from "../../src/h2/connection.ts";
+import type { H2Limits } from "../../src/h2/options.ts";
 import type { H2ConnectionHandler, H2Stream, HeaderList } from "../../src/h2/types.ts";
 import { SocketChannel } from "./socket_channel.ts";
 
@@ -68,9 +69,13 @@ export interface RunningResponder extends AsyncDisposable {
   readonly port: number;
 }
 
-/** @param tls Certificate and key, PEM; null for cleartext with prior knowledge (RFC 9113 §3.3). */
+/**
+ * @param tls Certificate and key, PEM; null for cleartext with prior knowledge (RFC 9113 §3.3).
+ * @param limits What differs from the product's server.
+ */
 export async function startResponder(
   tls: { readonly certPem: string; readonly keyPem: string } | null,
+  limits: Partial<H2Limits> = {},
 ): Promise<RunningResponder> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
@@ -82,6 +87,7 @@ export async function startResponder(
       handler: new ConnectionHandler(),
       clock: CLOCK,
       pool: POOL,
+      limits,
     });
   };
   const server: Server = tls === null
