@@ -8,8 +8,8 @@ import { renderMetrics } from "../telemetry/metrics_page.ts";
 import { buildInfo } from "../telemetry/version.ts";
 import { adminHandler } from "./admin_handler.ts";
 import { BindError, HEAD_BYTES_MAX, type HttpHandler, HttpServer } from "./http_server.ts";
-import { statsHandler } from "./stats_handler.ts";
 import { textResponse } from "./responses.ts";
+import { statsHandler } from "./stats_handler.ts";
 
 const ANY_PORT = { ip: "127.0.0.1", port: 0 };
 
@@ -71,7 +71,7 @@ async function read(response: Response): Promise<[number, string | null, string]
   return [response.status, response.headers.get("content-type"), await response.text()];
 }
 
-/** Sends bytes and reads all that comes until the server closes or `untilMs` pass. */
+/** Sends bytes and reads all that comes until the server closes. */
 async function exchange(port: number, text: string): Promise<string> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   await connection.write(new TextEncoder().encode(text));
@@ -97,10 +97,6 @@ Deno.test("HttpServer answers on every address", async () => {
     logger,
   });
   for (const { ip, port } of server.addresses) {
-    assertMatch(
-      await exchange(port, "GET / HTTP/1.0\r\n\r\n").catch(() => ip),
-      /here|127\.0\.0\.2/,
-    );
     const response = await fetch(`http://${ip}:${port}/`);
     assertEquals(await response.text(), "here");
   }
@@ -109,7 +105,7 @@ Deno.test("HttpServer answers on every address", async () => {
 Deno.test("HttpServer.listen() says which address is occupied, and leaves none open", async () => {
   await using first = await start(admin);
   const taken = { ip: "127.0.0.1", port: first.port };
-  const free = await freePort();
+  const free = freePort();
   const error = await assertRejects(
     () =>
       HttpServer.listen({
@@ -130,11 +126,9 @@ Deno.test("HttpServer.listen() says which address is occupied, and leaves none o
   Deno.listen({ hostname: "127.0.0.1", port: free }).close();
 });
 
-async function freePort(): Promise<number> {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return await Promise.resolve(port);
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
 }
 
 Deno.test({
