@@ -319,6 +319,7 @@ function defaultSettings(listeners: DataPlaneListeners): DataPlaneSettings {
     network: "",
     responseBaggage: true,
     keepalive: { idleMs: 180_000, intervalMs: 180_000, probes: 9 },
+    bindIp: null,
     policyInfoLogging: false,
   } as DataPlaneSettings;
 }

@@ -1,4 +1,5 @@
 // What every part of a data plane is built from; one object, nothing global (design §3.5).
+import { isIpv6, isLoopback } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import type { Keepalive, Network } from "../net/network.ts";
@@ -20,6 +21,8 @@ export interface DataPlaneSettings {
   readonly responseBaggage: boolean;
   /** TCP keepalive where spec/data-path §5.3 says so; null = `KEEPALIVE_ENABLED=false`. */
   readonly keepalive: Keepalive | null;
+  /** `BIND_ADDRESS` where it is a single address: tunnels and plain connections start from it; else null. */
+  readonly bindIp: string | null;
   /** `AUTHZ_POLICY_INFO_LOGGING`: decision lines at info instead of debug. */
   readonly policyInfoLogging: boolean;
 }
@@ -37,4 +40,15 @@ export interface DataPlaneParts {
   readonly local: LocalWorkloadName;
   readonly faults: Faults;
   readonly http2: OpenHttp2;
+}
+
+/**
+ * The address a connection to `destinationIp` starts from: ours, where `BIND_ADDRESS` gave one that can reach it;
+ * null leaves it to the kernel.
+ */
+export function sourceFor(settings: DataPlaneSettings, destinationIp: string): string | null {
+  const { bindIp } = settings;
+  const reaches = bindIp !== null && isIpv6(bindIp) === isIpv6(destinationIp) &&
+    isLoopback(bindIp) === isLoopback(destinationIp);
+  return reaches ? bindIp : null;
 }

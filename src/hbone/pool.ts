@@ -20,7 +20,7 @@ import {
   PoolDraining,
   TlsSetupFailure,
 } from "./errors.ts";
-import type { DataPlaneParts } from "./parts.ts";
+import { type DataPlaneParts, sourceFor } from "./parts.ts";
 
 /** A tunnel wanted: which connection would do, and the CONNECT to send on it. */
 export interface TunnelRequest {
@@ -333,7 +333,7 @@ export class HbonePool implements ClientConnectionOwner {
     attempt.step = network.dialSecure(peer, {
       timeoutMs: limits.connectMsMax,
       keepalive: settings.keepalive,
-      sourceIp: null,
+      sourceIp: sourceFor(settings, peer.ip),
       tls: { certificate: outcome, expected, timeoutMs: limits.handshakeMsMax },
     }, (secured) => this.#onSecured(group, attempt, secured));
   }

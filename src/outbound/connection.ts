@@ -17,7 +17,7 @@ import { connectHeaders } from "../hbone/client.ts";
 import { IoFailure, Unsupported } from "../hbone/errors.ts";
 import { encodeForwarded } from "../hbone/forwarded.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
-import type { DataPlaneParts } from "../hbone/parts.ts";
+import { type DataPlaneParts, sourceFor } from "../hbone/parts.ts";
 import type { HbonePool, Tunnel } from "../hbone/pool.ts";
 import { OpenRecord } from "../hbone/record.ts";
 import { newTraceParent } from "../hbone/traceparent.ts";
@@ -187,7 +187,7 @@ export class OutboundConnection implements ChannelHandler {
       {
         timeoutMs: limits.connectMsMax,
         keepalive: settings.keepalive,
-        sourceIp: null,
+        sourceIp: sourceFor(settings, peer.ip),
       },
       (outcome) =>
         this.#guarded(() =>
