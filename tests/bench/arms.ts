@@ -1,8 +1,7 @@
 // What the bench compares: chains of two processes, entered by SOCKS5, each on loopback addresses of its own.
 import { loopbackBlock } from "../support/loopback.ts";
 import { MeshCa } from "../support/mesh_ca.ts";
-import { meshFileText } from "../support/mesh_file.ts";
-import { ProxyProcess } from "../support/proxy_process.ts";
+import { startProxyPair } from "../support/proxy_pair.ts";
 
 const HBONE_PORT = 15008;
 const SOCKS5_PORT = 15080;
@@ -35,37 +34,19 @@ export function startArm(name: ArmName, options: ArmOptions = {}): Promise<Arm> 
 }
 
 async function startOurs(name: ArmName, dialer: string, options: ArmOptions): Promise<Arm> {
-  const block = loopbackBlock();
-  const folder = await Deno.makeTempDir({ prefix: "bench-" });
-  await using opened = new AsyncDisposableStack();
-  opened.defer(() => Deno.remove(folder, { recursive: true }));
-  const client = workload("client", `${block}.1`);
-  const server = workload("server", `${block}.2`);
-  const meshFile = `${folder}/mesh.yaml`;
-  await Deno.writeTextFile(meshFile, meshFileText({ workloads: [client, server] }));
-  await (await MeshCa.create()).writeRoot(folder);
-  const common = {
-    meshFile,
-    caFolder: folder,
+  const pair = await startProxyPair({
     env: { TUNNEL_DIALER: dialer },
     discardOutput: true,
     runtimeFlags: options.runtimeFlags ?? [],
-  };
-  const inbound = opened.use(await ProxyProcess.start({ ...common, workload: server }));
-  const outbound = opened.use(await ProxyProcess.start({ ...common, workload: client }));
-  const owned = opened.move();
+  });
   return {
     name,
-    socksIp: client.ip,
-    targetIp: server.ip,
-    outboundPid: outbound.pid,
-    inboundPid: inbound.pid,
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    socksIp: pair.outbound.ip,
+    targetIp: pair.inbound.ip,
+    outboundPid: pair.outbound.pid,
+    inboundPid: pair.inbound.pid,
+    [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
   };
-}
-
-function workload(name: string, ip: string) {
-  return { name, namespace: "bench", serviceAccount: name, ip };
 }
 
 async function startNodeHttp2(): Promise<Arm> {

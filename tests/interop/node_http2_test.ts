@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createHash } from "node:crypto";
 import { connectSocks5 } from "../support/socks5.ts";
-import { findPeer, identityOf, InteropRig, Peer, serveEcho } from "./rig.ts";
+import { serveEcho } from "../support/echo_server.ts";
+import { findPeer, identityOf, InteropRig, Peer } from "./rig.ts";
 
 const STREAMS = 12;
 const STREAM_BYTES = 6_000_001;

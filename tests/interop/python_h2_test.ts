@@ -1,6 +1,7 @@
 // Python's h2 as a client of our inbound: legal frames in any order, drawn from a seed.
 import { assertEquals } from "@std/assert";
-import { findPeer, identityOf, InteropRig, Peer, serveEcho } from "./rig.ts";
+import { serveEcho } from "../support/echo_server.ts";
+import { findPeer, identityOf, InteropRig, Peer } from "./rig.ts";
 
 const SEEDS = 12;
 const STREAMS = 6;

@@ -138,32 +138,3 @@ export async function findPeer(
   }
   throw new Error(`Cannot find ${candidates.join(" or ")} that runs: install ${packageName}`);
 }
-
-/** Sends back what it gets and passes half-close on. */
-export function serveEcho(hostname: string): AsyncDisposable & { readonly port: number } {
-  const listener = Deno.listen({ hostname, port: 0 });
-  const open = new Set<Promise<void>>();
-  const accepting = (async () => {
-    for (;;) {
-      let connection: Deno.TcpConn;
-      try {
-        connection = await listener.accept();
-      } catch (error) {
-        if (error instanceof Deno.errors.BadResource) return; // Closed below.
-        throw error;
-      }
-      // A reset by the peer ends one connection; what it means is the client's to judge.
-      const served = connection.readable.pipeTo(connection.writable).catch(() => {})
-        .finally(() => open.delete(served));
-      open.add(served);
-    }
-  })();
-  return {
-    port: listener.addr.port,
-    async [Symbol.asyncDispose]() {
-      listener.close();
-      await accepting;
-      await Promise.all(open);
-    },
-  };
-}

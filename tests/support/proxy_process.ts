@@ -47,7 +47,7 @@ export class ProxyProcess implements AsyncDisposable {
       .flatMap((name) => Deno.env.get(name) === undefined ? [] : [[name, Deno.env.get(name)!]]);
     const discardOutput = options.discardOutput ?? false;
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--quiet", ...options.runtimeFlags ?? [], "mod.ts"],
+      args: ["run", "-A", "--quiet", ...options.runtimeFlags ?? [], "mod.ts", "proxy"],
       cwd: ROOT,
       clearEnv: true,
       env: {
