@@ -1,4 +1,5 @@
 // One HBONE connection that we opened: HTTP/2, PING, and when it may close (spec/data-path §1.9, §2.8).
+import type { Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
 import type { H2Connection, H2ConnectionHandler, H2Stream, PeerSettings } from "../h2/types.ts";
 import type { PeerSecurity, SecureChannel } from "../net/network.ts";
@@ -25,6 +26,8 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   readonly #pings: PingKeeper;
   /** True once no more streams will be opened: then it closes with its last stream. */
   #released = false;
+  /** After our GOAWAY: a peer that does not end in return does not keep us. */
+  #closing: Timer | null = null;
 
   constructor(
     channel: SecureChannel,
@@ -60,13 +63,13 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    if (this.#h2.openStreams === 0) this.#h2.drain();
+    if (this.#h2.openStreams === 0) this.#end();
   }
 
   /** Drops the transport without GOAWAY; its streams hear `reason` (W28). */
   abort(reason: ProxyError): void {
     this.#released = true;
-    this.#pings.stop();
+    this.#stopTimers();
     this.#h2.abort(reason);
   }
 
@@ -97,12 +100,28 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   onHeaderBlock(_open: boolean): void {}
 
   onIdle(): void {
-    if (this.#released) this.#h2.drain();
+    if (this.#released) this.#end();
   }
 
   onClose(_error: ProxyError | null): void {
     this.#released = true;
-    this.#pings.stop();
+    this.#stopTimers();
     this.#owner.onConnectionClosed(this);
+  }
+
+  #end(): void {
+    if (this.#closing !== null) return;
+    this.#stopTimers();
+    this.#closing = this.#parts.clock.after(this.#parts.limits.goAwayMsMax, () => {
+      this.#closing = null;
+      this.#h2.abort(null);
+    });
+    this.#h2.drain();
+  }
+
+  #stopTimers(): void {
+    this.#pings.stop();
+    this.#closing?.cancel();
+    this.#closing = null;
   }
 }

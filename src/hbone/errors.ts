@@ -205,13 +205,28 @@ export class BadRequest extends PathError {
   }
 }
 
-/** The inbound TLS handshake failed: `tls handshake error: <text>`. */
+/** The inbound TLS handshake failed: `tls handshake error: <text>`, or our own side of it did. */
 export class HandshakeFailed extends PathError {
   readonly code: string;
   readonly flag = "CONNECT";
 
+  /** @param kind `signing error` without a certificate, `ssl error` with an unusable one. */
+  constructor(
+    cause: ProxyError,
+    kind: "tls handshake error" | "signing error" | "ssl error" = "tls handshake error",
+  ) {
+    super(`${kind}: ${cause.message}`, { cause });
+    this.code = cause.code;
+  }
+}
+
+/** TLS was fine, HTTP/2 never got to a request: `http2 handshake failed: <text>`. */
+export class Http2HandshakeFailed extends PathError {
+  readonly code: string;
+  readonly flag = "H2_HANDSHAKE_FAILURE";
+
   constructor(cause: ProxyError) {
-    super(`tls handshake error: ${cause.message}`, { cause });
+    super(`http2 handshake failed: ${cause.message}`, { cause });
     this.code = cause.code;
   }
 }

@@ -394,7 +394,7 @@ function dialFailure(error: ProxyError): PathError {
   const { phase, cause } = error;
   const timedOut = cause.code === "DEADLINE_ELAPSED" || cause.code === "ETIMEDOUT";
   if (phase === "connect" && timedOut) return new NetworkPolicyTimeout(cause);
-  return cause.code === "TLS_SETUP" ? new TlsSetupFailure(cause) : new IoFailure(cause);
+  return cause.code === "TLS_MATERIAL" ? new TlsSetupFailure(cause) : new IoFailure(cause);
 }
 
 type RequestState =

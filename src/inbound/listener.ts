@@ -1,14 +1,20 @@
 // The HBONE listener, 15008: accept, authenticate, serve each CONNECT (spec/data-path §3.1).
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
-import { ProxyError } from "../base/errors.ts";
+import { NetError, ProxyError } from "../base/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
-import { DrainError, HandshakeFailed, LimitReached, PathError } from "../hbone/errors.ts";
+import {
+  DrainError,
+  HandshakeFailed,
+  Http2HandshakeFailed,
+  LimitReached,
+} from "../hbone/errors.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { ServerConnection, type ServerConnectionOwner } from "../hbone/server.ts";
 import type { Listener, SecureChannel } from "../net/network.ts";
+import { TlsHandshakeError } from "../tls/errors.ts";
 import { ConnectionManager } from "./connection_manager.ts";
 import { InboundTunnel } from "./tunnel.ts";
 
@@ -207,19 +213,9 @@ export class InboundServer implements Component, ServerConnectionOwner {
   }
 }
 
-/** `http2 handshake failed: <text>`: TLS was fine, HTTP/2 never got to a request. */
-class Http2HandshakeFailed extends PathError {
-  readonly code: string;
-  readonly flag = "H2_HANDSHAKE_FAILURE";
-
-  constructor(cause: ProxyError) {
-    super(`http2 handshake failed: ${cause.message}`, { cause });
-    this.code = cause.code;
-  }
-}
-
-/** Networks word their own handshake failures; what they did not word is worded here. */
-function handshakeFailure(error: ProxyError): ProxyError {
-  const worded = /^(tls handshake error|signing error|ssl error): /.test(error.message);
-  return worded ? error : new HandshakeFailed(error);
+/** Whose fault the failed handshake was: the peer's, our certificate's, or the CA's (§7.6). */
+function handshakeFailure(error: ProxyError): HandshakeFailed {
+  if (error.code === "TLS_MATERIAL") return new HandshakeFailed(error, "ssl error");
+  const peers = error instanceof TlsHandshakeError || error instanceof NetError;
+  return new HandshakeFailed(error, peers ? "tls handshake error" : "signing error");
 }

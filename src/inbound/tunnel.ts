@@ -278,6 +278,8 @@ export class InboundTunnel implements ChannelHandler {
     this.#state = { kind: "answered" };
     const { stream } = this.#start;
     stream.respond([{ name: ":status", value: String(status) }], { endStream: true });
+    // A peer that has reset the stream gets no answer; then this is what ends it here.
+    stream.reset(null);
   }
 
   #report(error: ProxyError): void {
