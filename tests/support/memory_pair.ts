@@ -8,6 +8,7 @@ import { VirtualClock } from "../../src/base/virtual_clock.ts";
 import type { Link } from "../../src/net/memory/link.ts";
 import { type LinkPlan, PERFECT_LINK } from "../../src/net/memory/link_plan.ts";
 import { MemoryFabric } from "../../src/net/memory/memory_fabric.ts";
+import type { MemoryNetwork } from "../../src/net/memory/memory_network.ts";
 import type { ChannelPair } from "./channel_contract.ts";
 
 /** Virtual time after which a wait of a test is taken for endless, in milliseconds. */
@@ -19,6 +20,9 @@ export interface MemoryPair extends ChannelPair {
   readonly clock: VirtualClock;
   readonly fabric: MemoryFabric;
   readonly link: Link;
+  /** The hosts of `a` and `b`. */
+  readonly clientNetwork: MemoryNetwork;
+  readonly serverNetwork: MemoryNetwork;
   drive(condition: () => boolean): void;
   settle(): void;
   dispose(): void;
@@ -93,6 +97,8 @@ export function memoryPair(plan: Partial<LinkPlan> = {}, seed = 1): MemoryPair {
     clock,
     fabric,
     link: [...fabric.links][0]!,
+    clientNetwork: client,
+    serverNetwork: server,
     drive: (condition) => driveClock(clock, condition),
     settle: () => clock.advance(60_000),
     dispose() {
