@@ -790,10 +790,9 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       this.#pendingResets++;
     }
     const code = h2CodeOf(codeNumber);
-    // Spec/data-path W12: these two end the reader's data without an error.
-    if (
-      (code === "NO_ERROR" || code === "CANCEL") && (this.#side === "server" || stream.responded)
-    ) {
+    // Spec/data-path W12: these two end the reader's data without an error. Before a response there is no
+    // reader: an owner who keeps the stream paused while it dials hears at once that nobody waits any more.
+    if ((code === "NO_ERROR" || code === "CANCEL") && stream.responded) {
       stream.settle();
     } else {
       const unprocessed = code === "REFUSED_STREAM";
