@@ -5,6 +5,7 @@
 //   --runs N         how often each is repeated; the table shows medians (3)
 //   --only TEXT      only measurements whose name holds TEXT
 //   --arms A,B       only these arms: http2, node, deno
+//   --results DIR    where the JSON goes (bench-results/)
 //   --flags "…"      flags of the runtime for our processes, as --cpu-prof
 import { parseArgs } from "@std/cli/parse-args";
 import { cpuSeconds, residentBytes } from "../support/process_stats.ts";
@@ -17,7 +18,7 @@ const CPU_RATIO_MAX = 0.6;
 /** A mode at 40 ms shows at least this share of samples there, and more than in the band before it. */
 const DELAYED_SHARE_MAX = 0.0002;
 const WARM_UP_SECONDS = 1;
-const RESULTS_FOLDER = new URL("../../bench-results/", import.meta.url);
+const RESULTS_FOLDER = new URL("../../bench-results", import.meta.url).pathname;
 
 interface Cell {
   readonly name: string;
@@ -160,17 +161,17 @@ function machine() {
   };
 }
 
-async function save(result: unknown): Promise<string> {
-  await Deno.mkdir(RESULTS_FOLDER, { recursive: true });
+async function save(folder: string, result: unknown): Promise<string> {
+  await Deno.mkdir(folder, { recursive: true });
   const name = `${new Date().toISOString().replace(/[:.]/g, "-")}.json`;
-  await Deno.writeTextFile(new URL(name, RESULTS_FOLDER), JSON.stringify(result, null, 2) + "\n");
-  return `bench-results/${name}`;
+  await Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(result, null, 2) + "\n");
+  return name;
 }
 
 async function main(): Promise<number> {
   const args = parseArgs(Deno.args, {
     boolean: ["check"],
-    string: ["seconds", "runs", "only", "arms", "flags"],
+    string: ["seconds", "runs", "only", "arms", "flags", "results"],
   });
   const seconds = Number(args.seconds ?? 4);
   const runs = Number(args.runs ?? 3);
@@ -206,7 +207,8 @@ async function main(): Promise<number> {
     print(`${met ? "met   " : "MISSED"}  ${goal.name}: ${value?.toFixed(3) ?? "-"}, ${limit}`);
   }
   const date = new Date().toISOString();
-  const file = await save({ date, machine: machine(), seconds, runs, samples, verdicts });
+  const result = { date, machine: machine(), seconds, runs, samples, verdicts };
+  const file = await save(args.results ?? RESULTS_FOLDER, result);
   print(`\nsaved as ${file}`);
   const failed = missing.length > 0 || verdicts.some(({ met }) => !met);
   return args.check && failed ? 1 : 0;

@@ -103,6 +103,7 @@ func run(n int, length time.Duration, work func(time.Time, func(time.Duration)) 
 	start := time.Now()
 	deadline := start.Add(length)
 	for worker := 0; worker < n; worker++ {
+		worker := worker // Go before 1.22 shares the variable between turns.
 		group.Add(1)
 		go func() {
 			defer group.Done()
