@@ -564,7 +564,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   }
 
   #needUsed(streamId: number, frame: string): void {
-    if (this.#isIdle(streamId)) {
+    if (this.#isIdle(streamId) && !this.#ignores(streamId)) {
       throw new H2ConnectionError(`Cannot accept ${frame} on idle stream ${streamId}`, {
         code: "PROTOCOL_ERROR",
       });
@@ -894,7 +894,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
 
   /** True for frames above the last id of a final GOAWAY. */
   #ignores(streamId: number): boolean {
-    return this.#side === "server" && this.#drain === "final" && streamId > this.#lastPeerId;
+    return this.#side === "server" && this.#drain === "final" && streamId > this.#lastPeerId &&
+      (streamId & 1) === 1;
   }
 
   /** The peer broke a rule that costs its stream, which may be over already. */
