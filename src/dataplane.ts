@@ -64,6 +64,8 @@ export interface DataPlaneStats {
   readonly pooled: number;
   /** HTTP/2 streams, both directions. */
   readonly streams: number;
+  /** Payload received and waiting in HTTP/2 windows; above 0 without streams, window was lost. */
+  readonly heldBytes: number;
   /** Inbound connections that a policy change would judge again; equal ones count once. */
   readonly tracked: number;
   readonly blocksLent: number;
@@ -224,6 +226,7 @@ export class DataPlane {
       outboundTransports: sum((stats) => stats.connections),
       pooled: sum((stats) => stats.pooled),
       streams: sum((stats) => stats.openStreams) + (this.inbound?.openStreams ?? 0),
+      heldBytes: sum((stats) => stats.heldBytes) + (this.inbound?.heldBytes ?? 0),
       tracked: this.inbound?.manager.entries ?? 0,
       blocksLent: this.#blocks.lent,
       timers: this.#clock.pending,

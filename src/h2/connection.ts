@@ -156,6 +156,10 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     return this.#settingsSeen ? this.#settings : null;
   }
 
+  get heldBytes(): number {
+    return this.#receiveWindow.heldBytes;
+  }
+
   // What the owner calls.
 
   open(headers: HeaderList, handler: H2ResponseHandler): H2Stream {

@@ -42,6 +42,7 @@ export class SendWindow {
 
 /** What we allow the peer to send; credit goes back when the consumer took the bytes, never before. */
 export class ReceiveWindow {
+  readonly #wholeBytes: number;
   #bytes: number;
   #consumedBytes = 0;
   readonly #creditBytesMin: number;
@@ -49,6 +50,7 @@ export class ReceiveWindow {
   /** @param bytes The window advertised, 1 to 2^31-1. */
   constructor(bytes: number) {
     assert(bytes > 0 && bytes <= WINDOW_BYTES_MAX, "Not a window");
+    this.#wholeBytes = bytes;
     this.#bytes = bytes;
     // Never more than the window itself, or a peer that used it up would wait for ever.
     this.#creditBytesMin = Math.max(1, Math.min(CREDIT_BYTES_MAX, bytes >> 2));
@@ -57,6 +59,11 @@ export class ReceiveWindow {
   /** Octets that the peer may still send. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Octets that arrived and have not left yet: 0 in a whole window. */
+  get heldBytes(): number {
+    return this.#wholeBytes - this.#bytes - this.#consumedBytes;
   }
 
   /** Counts octets that arrived, padding included; false when the peer had no right to send them. */

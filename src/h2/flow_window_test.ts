@@ -53,3 +53,13 @@ Deno.test.each([
   if (creditAt > 1) assertEquals(window.consume(creditAt - 1), false);
   assertEquals(window.consume(creditAt > 1 ? 1 : creditAt), true);
 });
+
+Deno.test("ReceiveWindow.heldBytes counts what arrived and has not left, credit announced or not", () => {
+  const window = new ReceiveWindow(8);
+  window.charge(5);
+  assertEquals(window.heldBytes, 5);
+  window.consume(1);
+  assertEquals(window.heldBytes, 4);
+  window.consume(4);
+  assertEquals([window.heldBytes, window.takeCredit(), window.heldBytes], [0, 5, 0]);
+});

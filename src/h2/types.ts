@@ -65,6 +65,8 @@ export interface H2Connection {
   /** False after GOAWAY in either direction, or the end. */
   readonly acceptsStreams: boolean;
   readonly peerSettings: PeerSettings | null;
+  /** DATA octets received that no owner has taken yet and nobody has dropped: 0 without streams, or window is lost. */
+  readonly heldBytes: number;
   /** Client: opens a CONNECT. Waits inside the connection while the peer's stream limit is reached. */
   open(headers: HeaderList, handler: H2ResponseHandler): H2Stream;
   /** Sends PING with eight octets, which are copied. */

@@ -45,6 +45,8 @@ export interface PoolStats {
   readonly connections: number;
   readonly pooled: number;
   readonly openStreams: number;
+  /** Payload received and waiting in the windows of all connections. */
+  readonly heldBytes: number;
   /** Keys with a pooled connection, an attempt or a waiter. */
   readonly keys: number;
   readonly attempts: number;
@@ -102,11 +104,16 @@ export class HbonePool implements ClientConnectionOwner {
 
   get stats(): PoolStats {
     let openStreams = 0;
-    for (const connection of this.#connections) openStreams += connection.h2.openStreams;
+    let heldBytes = 0;
+    for (const { h2 } of this.#connections) {
+      openStreams += h2.openStreams;
+      heldBytes += h2.heldBytes;
+    }
     return {
       connections: this.#connections.size,
       pooled: this.#pooled.size,
       openStreams,
+      heldBytes,
       keys: this.#groups.size,
       attempts: this.#attempts,
       waiting: this.#waiting,

@@ -59,6 +59,10 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
     return this.#h2.openStreams;
   }
 
+  get heldBytes(): number {
+    return this.#h2.heldBytes;
+  }
+
   /** GOAWAY; streams run on and the connection ends with the last one (W23). */
   drain(): void {
     this.#h2.drain();

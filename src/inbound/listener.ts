@@ -68,6 +68,12 @@ export class InboundServer implements Component, ServerConnectionOwner {
     return count;
   }
 
+  get heldBytes(): number {
+    let count = 0;
+    for (const server of this.#servers) count += server.heldBytes;
+    return count;
+  }
+
   get busy(): boolean {
     return this.#tunnels.size > 0 || this.transports > 0;
   }

@@ -429,6 +429,7 @@ export class DataPlaneWorld {
         outboundTransports: 0,
         pooled: 0,
         streams: 0,
+        heldBytes: 0,
         tracked: 0,
         blocksLent: 0,
         timers: 0,
