@@ -1,0 +1,219 @@
+// Opens a plan and closes it: what the process shares, then one proxy for each local workload.
+import { adminHandler } from "./admin/admin_handler.ts";
+import { HttpServer } from "./admin/http_server.ts";
+import { Readiness } from "./admin/readiness.ts";
+import { readinessHandler } from "./admin/readiness_handler.ts";
+import { statsHandler } from "./admin/stats_handler.ts";
+import { ProxyError } from "./base/errors.ts";
+import { SystemRandom } from "./base/random.ts";
+import { SystemClock } from "./base/system_clock.ts";
+import { PORTS } from "./config/config.ts";
+import { type DataPlane, startDataPlane } from "./dataplane.ts";
+import { configDump } from "./dump.ts";
+import { FakeCa } from "./identity/fake_ca.ts";
+import { FakeCertificateSource } from "./identity/fake_source.ts";
+import { startLocalWorkload } from "./local_workload.ts";
+import { DenoNetwork } from "./net/deno/deno_network.ts";
+import type { Network } from "./net/network.ts";
+import { requirePermissions } from "./permissions.ts";
+import { needsOf, type Plan, type ProxyPlan } from "./plan.ts";
+import { MeshState } from "./state/mesh_state.ts";
+import { StateRouter } from "./state/state_router.ts";
+import { TelemetryEvents } from "./telemetry/access_log.ts";
+import { type Logging, openLogging } from "./telemetry/logging.ts";
+import { renderMetrics } from "./telemetry/metrics_page.ts";
+import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
+import { spiffeId } from "./tls/spiffe_id.ts";
+
+/** What one running process shares between its proxies. */
+interface Shared {
+  readonly plan: Plan;
+  readonly logging: Logging;
+  readonly clock: SystemClock;
+  readonly network: Network;
+  readonly router: StateRouter;
+  readonly events: TelemetryEvents;
+  readonly ca: FakeCa;
+}
+
+/** What runs ends when `stop` aborts: drained within the configured deadline. */
+export interface RunOptions {
+  /** Its reason goes into the log where it is a text. */
+  readonly stop: AbortSignal;
+  /** `POST /quitquitquit` calls it. */
+  readonly requestStop: () => void;
+  /** Given the logging as soon as it is open, for lines about signals. */
+  readonly onLogging?: (logging: Logging) => void;
+  /** Told once everything listens. */
+  readonly onReady?: () => void;
+}
+
+/**
+ * Runs a plan until it is told to stop, then drains and closes everything, last opened first.
+ * @throws {ProxyError} if something cannot be opened; nothing stays open then.
+ */
+export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
+  requirePermissions(needsOf(plan));
+  const { config } = plan;
+  await using opened = new AsyncDisposableStack();
+  const logging = opened.use(
+    openLogging({ rustLog: config.logFilter, logFormat: config.logFormat }),
+  );
+  const { logger } = logging;
+  options.onLogging?.(logging);
+  const istioVersion = config.proxyMetadata.get("ISTIO_VERSION");
+  const build = buildInfo(istioVersion);
+  logger.log("info", "ztunnel", `version: ${formatBuildInfo(build)}`);
+
+  const onBug = (error: unknown) =>
+    logger.log("error", "ztunnel::app", "bug outside of any connection", {
+      error: error instanceof Error ? error.stack ?? error.message : String(error),
+    });
+  const clock = new SystemClock({ onBug });
+  const shared: Shared = {
+    plan,
+    logging,
+    clock,
+    network: new DenoNetwork({ clock, onBug }),
+    router: openRouter(plan, logging, clock),
+    events: new TelemetryEvents(logger),
+    ca: config.fakeCa.directory === null
+      ? await FakeCa.create({ nowMs: Date.now() })
+      : await FakeCa.open(config.fakeCa.directory, { nowMs: Date.now() }),
+  };
+  const sources: FakeCertificateSource[] = [];
+  opened.defer(() => sources.forEach((source) => source.close()));
+
+  const readiness = new Readiness({ logger, clock });
+  const stateTask = readiness.register("state manager");
+  const proxyTask = readiness.register("proxy");
+  const http = { logger } as const;
+  const servers = [
+    await HttpServer.listen({
+      ...http,
+      component: "readiness",
+      addresses: plan.readiness,
+      handler: readinessHandler(readiness),
+    }),
+  ];
+  opened.use(servers[0]!);
+  stateTask.complete();
+  servers.push(opened.use(
+    await HttpServer.listen({
+      ...http,
+      component: "admin",
+      addresses: plan.admin,
+      handler: adminHandler({
+        logger,
+        configDump: () => configDump({ plan, router: shared.router, sources, build }),
+        requestShutdown: options.requestStop,
+      }),
+    }),
+  ));
+
+  const planes: DataPlane[] = [];
+  opened.defer(async () => {
+    await Promise.all(planes.map((plane) => ended((done) => plane.stop(done))));
+  });
+  for (const proxy of plan.proxies) {
+    const source = certificatesFor(proxy, shared);
+    sources.push(source);
+    planes.push(await openProxy(proxy, source, shared));
+  }
+  servers.push(opened.use(
+    await HttpServer.listen({
+      ...http,
+      component: "stats",
+      addresses: plan.stats,
+      handler: statsHandler(() => renderMetrics({ istioVersion: build.istioVersion })),
+    }),
+  ));
+  for (const { name, address } of plan.workloads) {
+    const listener = await startLocalWorkload(shared.network, address, name);
+    opened.defer(() => listener.close());
+  }
+  logger.log("info", "ztunnel::app", "proxy mode enabled");
+  proxyTask.complete();
+  options.onReady?.();
+
+  await aborted(options.stop);
+  const { reason } = options.stop;
+  if (typeof reason === "string") logger.log("info", "ztunnel::signal", reason);
+  await Promise.all([
+    ...servers.map((server) => server.drain()),
+    ...planes.map((plane) => ended((done) => plane.drain(config.drainDeadlineMs, done))),
+  ]);
+}
+
+function openRouter(plan: Plan, logging: Logging, clock: SystemClock): StateRouter {
+  const { config } = plan;
+  return new StateRouter({
+    state: new MeshState(plan.mesh),
+    settings: {
+      network: config.network,
+      hbonePort: PORTS.inbound,
+      internalPorts: config.internalPorts,
+      originalSource: config.originalSource === true,
+      clusterDomain: config.clusterDomain,
+      nodeName: config.nodeName,
+    },
+    clock,
+    log: (level, scope, message, fields) => logging.logger.log(level, scope, message, fields),
+  });
+}
+
+/** The certificates of one workload, with the trust domain its record has (spec/identity-and-inpod §1.2). */
+function certificatesFor(proxy: ProxyPlan, { plan, ca, clock }: Shared): FakeCertificateSource {
+  const { namespace, name, serviceAccount } = proxy.local;
+  const record = plan.mesh.workloads.find((workload) =>
+    workload.namespace === namespace && workload.name === name &&
+    workload.serviceAccount === serviceAccount
+  );
+  const trustDomain = record?.trustDomain ?? plan.config.trustDomain;
+  const identity = spiffeId({ trustDomain, namespace, serviceAccount });
+  return new FakeCertificateSource(identity, { ca, clock, lifetimeMs: plan.config.secretTtlMs });
+}
+
+function openProxy(
+  proxy: ProxyPlan,
+  certificates: FakeCertificateSource,
+  shared: Shared,
+): Promise<DataPlane> {
+  const { config } = shared.plan;
+  return new Promise((resolve, reject) =>
+    startDataPlane({
+      network: shared.network,
+      router: shared.router,
+      certificates,
+      events: shared.events,
+      clock: shared.clock,
+      random: new SystemRandom(),
+      local: proxy.local,
+      listeners: proxy.listeners,
+      limits: {
+        poolStreamsMax: config.pool.streamsMax,
+        poolIdleMs: config.pool.idleMs,
+      },
+      http2: config.http2,
+      settings: {
+        internalPorts: config.internalPorts,
+        network: config.network,
+        responseBaggage: config.responseBaggage,
+        keepalive: config.keepalive,
+        bindIp: proxy.bindIp,
+        policyInfoLogging: config.authorizationLogLevel === "info",
+      },
+    }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
+  );
+}
+
+function ended(end: (done: () => void) => void): Promise<void> {
+  return new Promise((resolve) => end(resolve));
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) =>
+    signal.addEventListener("abort", () => resolve(), { once: true })
+  );
+}

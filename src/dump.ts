@@ -1,0 +1,117 @@
+// The state as /config_dump shows it: field names are the readers' (spec/config-and-observability §5.7).
+import { X509Certificate } from "node:crypto";
+import { encodeBase64 } from "@std/encoding";
+import type {
+  ConfigDump,
+  DumpCertificate,
+  DumpCertificates,
+  DumpGatewayAddress,
+  DumpPorts,
+  DumpService,
+  DumpWorkload,
+} from "./admin/config_dump.ts";
+import { configJson } from "./config_json.ts";
+import type { FakeCertificateSource } from "./identity/fake_source.ts";
+import type { Plan } from "./plan.ts";
+import type { KnownService } from "./state/mesh_state.ts";
+import type { GatewayAddress, PortMap, Workload } from "./state/resources.ts";
+import type { StateRouter } from "./state/state_router.ts";
+import type { BuildInfo } from "./telemetry/version.ts";
+
+function dumpGateway(gateway: GatewayAddress): DumpGatewayAddress {
+  const destination = gateway.kind === "address"
+    ? `${gateway.network}/${gateway.ip}`
+    : `${gateway.namespace}/${gateway.hostname}`;
+  return { destination, hboneMtlsPort: gateway.port };
+}
+
+function dumpPorts(ports: PortMap): DumpPorts {
+  return Object.fromEntries([...ports].map(([from, to]) => [String(from), to]));
+}
+
+export function dumpWorkload(workload: Workload): DumpWorkload {
+  const { ips, services, waypoint, networkGateway, applicationTunnel, ...same } = workload;
+  return {
+    ...same,
+    workloadIps: ips,
+    services: [...services.keys()],
+    waypoint: waypoint === null ? undefined : dumpGateway(waypoint),
+    networkGateway: networkGateway === null ? undefined : dumpGateway(networkGateway),
+    applicationTunnel: applicationTunnel ?? undefined,
+  };
+}
+
+export function dumpService({ service, endpoints }: KnownService): DumpService {
+  return {
+    name: service.name,
+    namespace: service.namespace,
+    hostname: service.hostname,
+    vips: service.vips.map(({ network, ip }) => `${network}/${ip}`),
+    ports: dumpPorts(service.ports),
+    endpoints: Object.fromEntries(
+      [...endpoints.values()].map(({ workload, ports, healthy }) => [
+        workload.uid,
+        {
+          workloadUid: workload.uid,
+          port: dumpPorts(ports),
+          status: healthy ? "Healthy" : "Unhealthy",
+        } as const,
+      ]),
+    ),
+    subjectAltNames: service.subjectAltNames,
+    canonical: service.canonical,
+    visibility: service.visibility,
+    cidrVips: service.cidrVips.map(({ network, cidr }) => ({
+      network,
+      cidr: `${cidr.ip}/${cidr.prefixBits}`,
+    })),
+    waypoint: service.waypoint === null ? undefined : dumpGateway(service.waypoint),
+    weightedWaypoints: service.weightedWaypoints.map(({ destination, weight }) => ({
+      destination: dumpGateway(destination),
+      weight,
+    })),
+    loadBalancer: service.loadBalancer ?? undefined,
+    ipFamilies: service.ipFamilies ?? undefined,
+  };
+}
+
+/** The whole dump of a process. */
+export function configDump({ plan, router, sources, build }: {
+  readonly plan: Plan;
+  readonly router: StateRouter;
+  readonly sources: readonly FakeCertificateSource[];
+  readonly build: BuildInfo;
+}): ConfigDump {
+  return {
+    config: configJson(plan.config, Deno.args),
+    version: build,
+    workloads: router.state.workloads.map(dumpWorkload),
+    services: router.state.services.map(dumpService),
+    policies: router.state.policies,
+    certificates: sources.map(dumpCertificate),
+  };
+}
+
+function dumpCertificate({ identity, current }: FakeCertificateSource): DumpCertificates {
+  return {
+    identity: identity.uri,
+    state: current === null ? "Initializing" : "Available",
+    certChain: current === null ? [] : current.chainDer.map(dumpDer),
+    rootCerts: current === null ? [] : current.rootsDer.map(dumpDer),
+  };
+}
+
+/** Of certificates only, which are public. */
+function dumpDer(der: Uint8Array<ArrayBuffer>): DumpCertificate {
+  const certificate = new X509Certificate(der);
+  return {
+    validFrom: rfc3339(new Date(certificate.validFrom)),
+    expirationTime: rfc3339(new Date(certificate.validTo)),
+    pem: encodeBase64(certificate.toString()),
+    serialNumber: BigInt(`0x${certificate.serialNumber}`).toString(),
+  };
+}
+
+function rfc3339(time: Date): string {
+  return time.toISOString().replace(/\.\d{3}Z$/, "Z");
+}

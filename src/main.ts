@@ -1,0 +1,166 @@
+// The command line: which command, which settings, which signals, which exit code.
+import { type RunOptions, runPlan } from "./app.ts";
+import { ProxyError } from "./base/errors.ts";
+import { type Config, readConfig } from "./config/config.ts";
+import { CONFIG_VARIABLES } from "./config/variables.ts";
+import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
+import { type Need, requirePermissions } from "./permissions.ts";
+import { type Plan, planDedicated } from "./plan.ts";
+import { onSignal, type ShutdownState, type Signal } from "./shutdown.ts";
+import { type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
+import type { Logging } from "./telemetry/logging.ts";
+import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
+
+export type { RunOptions } from "./app.ts";
+
+const COMMANDS = [
+  "proxy    run the proxy, driven by environment variables (the default)",
+  "local    run a whole mesh on loopback, from a mesh file",
+  "version  print the version",
+  "help     print this",
+] as const;
+
+/** Something at the operator's side keeps the program from starting; the message says what and what to do. */
+class StartError extends ProxyError {
+  readonly code = "START";
+}
+
+/**
+ * Runs the proxy of `config` (dedicated mode) until `options.stop` aborts, then drains it.
+ * @throws {ProxyError} if it cannot start; nothing stays open then.
+ */
+export async function run(config: Config, options: RunOptions): Promise<void> {
+  await runPlan(planDedicated(config, readMesh(config)), options);
+}
+
+/** Runs the command line and ends the process: 0 after a drain, 1 for whatever keeps it from starting. */
+export async function main(args: readonly string[]): Promise<void> {
+  try {
+    Deno.exit(await command(args));
+  } catch (error) {
+    printError(`Error: ${explain(error)}\n`);
+    Deno.exit(1);
+  }
+}
+
+async function command([name, ...rest]: readonly string[]): Promise<number> {
+  switch (name) {
+    case undefined:
+    case "proxy": // Further arguments are ignored, as the original does; the chart gives one.
+      await runUntilSignal(planProxy());
+      return 0;
+    case "local":
+      if (rest.length > 0) throw new StartError(`local takes no arguments, got ${rest[0]}`);
+      await runUntilSignal(planLocalMode());
+      return 0;
+    case "version":
+      print(`${formatBuildInfo(buildInfo(undefined))}\n`);
+      return 0;
+    case "help":
+      print(help());
+      return 0;
+    default:
+      printError(`unknown command: ${name}\n`);
+      print(help());
+      return 1;
+  }
+}
+
+function help(): string {
+  const build = formatBuildInfo(buildInfo(undefined));
+  const lines = COMMANDS.map((line) => `  ${line}`).join("\n");
+  return `\nIstio Ztunnel (${build})\n\nCommands:\n${lines}\n`;
+}
+
+function planProxy(): Plan {
+  const config = readSettings({});
+  return planDedicated(config, readMesh(config));
+}
+
+function planLocalMode(): Plan {
+  const config = readSettings(LOCAL_MODE_ENVIRONMENT);
+  return planLocal(config, readMesh(config));
+}
+
+/** Settings from the environment; `defaults` stand in for what is not set. */
+function readSettings(defaults: Readonly<Record<string, string>>): Config {
+  requirePermissions(CONFIG_VARIABLES.map(({ name, meaning }): Need => ({
+    kind: "env",
+    what: name,
+    why: `know ${meaning}`,
+  })));
+  return readConfig((name) => Deno.env.get(name) ?? defaults[name]);
+}
+
+function readMesh({ localMesh }: Config): MeshFile {
+  if (localMesh === null) {
+    throw new StartError(
+      "invalid configuration: there is no control plane (XDS_ADDRESS is empty) and no mesh: set LOCAL_XDS_PATH",
+    );
+  }
+  if (localMesh.kind === "text") return parseMeshFile(localMesh.text, { source: "LOCAL_XDS" });
+  const { path } = localMesh;
+  requirePermissions([{ kind: "read", what: path, why: "read the mesh file" }]);
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StartError(`Cannot read mesh file ${path}: ${reason}`, { cause: error });
+  }
+  return parseMeshFile(text, { source: path });
+}
+
+/** Runs a plan until a signal, prints its banner once it is ready. */
+async function runUntilSignal(plan: Plan): Promise<void> {
+  const stop = new AbortController();
+  let state: ShutdownState = null;
+  let logging: Logging | null = null;
+  const hear = (signal: Signal) => {
+    const { step, state: after } = onSignal(state, signal, performance.now());
+    state = after;
+    if (step === "drain") stop.abort(startingShutdown(signal));
+    if (step === "exit") {
+      logging?.logger.log("info", "ztunnel::signal", startingShutdown(signal));
+      logging?.logger.log("info", "ztunnel::signal", "Double Ctrl+C, exit immediately");
+      logging?.flushSync();
+      Deno.exit(0);
+    }
+  };
+  const handlers = (["SIGINT", "SIGTERM"] as const).map((signal) => {
+    const handler = () => hear(signal);
+    Deno.addSignalListener(signal, handler);
+    return { signal, handler };
+  });
+  try {
+    await runPlan(plan, {
+      stop: stop.signal,
+      requestStop: () => stop.abort("received explicit shutdown signal"),
+      onLogging: (opened) => logging = opened,
+      onReady: () => {
+        logging?.flushSync(); // So that the banner comes after the lines about the start.
+        print(plan.banner.map((line) => `${line}\n`).join(""));
+      },
+    });
+  } finally {
+    for (const { signal, handler } of handlers) Deno.removeSignalListener(signal, handler);
+  }
+}
+
+function startingShutdown(signal: Signal): string {
+  return `received signal ${signal}, starting shutdown`;
+}
+
+function explain(error: unknown): string {
+  if (error instanceof ProxyError) return error.message;
+  if (error instanceof Deno.errors.NotCapable) return `Missing permission: ${error.message}`;
+  return error instanceof Error ? error.stack ?? error.message : String(error); // A bug: all we know.
+}
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
+}
+
+function printError(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}

@@ -1,0 +1,111 @@
+// What a process will open, decided before anything opens: proxies, in-process workloads, HTTP ports.
+import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
+import { type Config, PORTS } from "./config/config.ts";
+import type { DataPlaneListeners } from "./dataplane.ts";
+import type { Need } from "./permissions.ts";
+import type { LocalWorkloadName } from "./seam/workload.ts";
+import type { MeshFile } from "./state/mesh_file.ts";
+
+/** One proxy: whose it is and where it listens. */
+export interface ProxyPlan {
+  readonly local: LocalWorkloadName;
+  readonly listeners: DataPlaneListeners;
+  /** Where its connections start from; null for the kernel's choice. */
+  readonly bindIp: string | null;
+}
+
+/** A small application in this process, to have somebody to talk to (local mode). */
+export interface WorkloadPlan {
+  readonly name: string;
+  readonly address: SocketAddress;
+}
+
+export interface Plan {
+  readonly config: Config;
+  readonly mesh: MeshFile;
+  readonly proxies: readonly ProxyPlan[];
+  readonly workloads: readonly WorkloadPlan[];
+  readonly admin: readonly SocketAddress[];
+  readonly stats: readonly SocketAddress[];
+  readonly readiness: readonly SocketAddress[];
+  /** Where this process connects to, as far as the mesh says. */
+  readonly dials: readonly SocketAddress[];
+  /** Printed once everything is ready, a line each. */
+  readonly banner: readonly string[];
+}
+
+/** The admin ports of a process (spec/config-and-observability §3). */
+export function httpPorts({ listeners }: Config): Pick<Plan, "admin" | "stats" | "readiness"> {
+  return { admin: listeners.admin, stats: [listeners.stats], readiness: [listeners.readiness] };
+}
+
+/** Dedicated mode: one proxy for the workload that `PROXY_WORKLOAD_INFO` names. */
+export function planDedicated(config: Config, mesh: MeshFile): Plan {
+  const { inbound, socks5 } = config.listeners;
+  const isWildcard = inbound.ip === "::" || inbound.ip === "0.0.0.0";
+  const listeners: DataPlaneListeners = { inbound, ...(socks5 === null ? {} : { socks5 }) };
+  return {
+    config,
+    mesh,
+    proxies: [{ local: config.workload, listeners, bindIp: isWildcard ? null : inbound.ip }],
+    workloads: [],
+    ...httpPorts(config),
+    dials: dialsOf(mesh, [config.workload], config),
+    banner: [],
+  };
+}
+
+/**
+ * Where proxies of `locals` connect to by the mesh: peers' HBONE ports, TCP workloads, and the local
+ * workloads' own applications, on the target ports that services name.
+ */
+export function dialsOf(
+  mesh: MeshFile,
+  locals: readonly LocalWorkloadName[],
+  config: Config,
+): SocketAddress[] {
+  const found = new Map<string, SocketAddress>();
+  const add = (ip: string, port: number) => found.set(formatAddress({ ip, port }), { ip, port });
+  for (const workload of mesh.workloads) {
+    const isLocal = locals.some(({ namespace, name }) =>
+      namespace === workload.namespace && name === workload.name
+    );
+    for (const ip of workload.ips) {
+      if (isIpv6(ip) && !config.ipv6Enabled) continue;
+      if (workload.protocol === "HBONE") add(ip, PORTS.inbound);
+      if (workload.protocol === "HBONE" && !isLocal) continue;
+      for (const ports of workload.services.values()) {
+        for (const port of ports.values()) if (port !== 0) add(ip, port);
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Everything the plan needs from the runtime's sandbox, each with its reason. */
+export function needsOf(plan: Plan): Need[] {
+  const needs = new Map<string, Need>();
+  const net = (address: SocketAddress, why: string) => {
+    const what = formatAddress(address);
+    if (!needs.has(what)) needs.set(what, { kind: "net", what, why });
+  };
+  for (const { local, listeners } of plan.proxies) {
+    const of = `of ${local.namespace}/${local.name}`;
+    const { inbound, outbound, socks5 } = listeners;
+    if (inbound !== undefined) net(inbound, `accept HBONE for the proxy ${of}`);
+    if (outbound !== undefined) net(outbound, `accept captured connections ${of}`);
+    if (socks5 !== undefined) net(socks5, `accept SOCKS5 clients in the name ${of}`);
+  }
+  for (const { name, address } of plan.workloads) net(address, `serve the workload ${name}`);
+  for (const address of plan.readiness) net(address, "answer readiness probes");
+  for (const address of plan.admin) net(address, "serve the admin endpoints");
+  for (const address of plan.stats) net(address, "serve metrics");
+  for (const address of plan.dials) net(address, "connect to workloads of the mesh");
+  const { directory } = plan.config.fakeCa;
+  if (directory !== null) {
+    const why = "share the trust root of FAKE_CA_DIR with other processes";
+    needs.set(`read ${directory}`, { kind: "read", what: directory, why });
+    needs.set(`write ${directory}`, { kind: "write", what: directory, why });
+  }
+  return [...needs.values()];
+}
