@@ -1,0 +1,363 @@
+// All settings as one frozen value, checked before anything opens (spec/config-and-observability §2, §3).
+import { isIpv6, parseIp, parsePort, parseSocketAddress } from "../base/address.ts";
+import type { SocketAddress } from "../base/address.ts";
+import { type Environment, EnvReader, U16_LIMIT, U32_LIMIT, U64_LIMIT } from "./env_reader.ts";
+import { ConfigError, invalidConfiguration, invalidVariable } from "./errors.ts";
+import { type ProxyConfig, readProxyConfig } from "./proxy_config.ts";
+
+/** Ports of the data plane and the fixed readiness port; admin and stats are their defaults (§3). */
+export const PORTS = {
+  outbound: 15001,
+  inboundPlaintext: 15006,
+  inbound: 15008,
+  admin: 15000,
+  stats: 15020,
+  readiness: 15021,
+  dns: 15053,
+  socks5: 15080,
+} as const;
+
+/** Which workload the proxy speaks for. */
+export interface WorkloadInfo {
+  readonly namespace: string;
+  readonly name: string;
+  readonly serviceAccount: string;
+}
+
+/** Where each server listens. */
+export interface Listeners {
+  readonly inbound: SocketAddress;
+  readonly inboundPlaintext: SocketAddress;
+  readonly outbound: SocketAddress;
+  /** null: off. */
+  readonly socks5: SocketAddress | null;
+  /** One for each loopback family. */
+  readonly admin: readonly SocketAddress[];
+  readonly stats: SocketAddress;
+  readonly readiness: SocketAddress;
+}
+
+/** The mesh that is given instead of a control plane. Its text is never shown in dumps. */
+export type LocalMesh =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "text"; readonly text: string };
+
+/** Everything that can be set. Frozen, all the way down. */
+export interface Config {
+  readonly mode: "dedicated";
+  readonly workload: WorkloadInfo;
+  readonly proxyEnabled: boolean;
+  readonly localMesh: LocalMesh | null;
+  /** A throw-away CA; `directory` is where its root lives, null: in memory only. */
+  readonly fakeCa: { readonly directory: string | null };
+  readonly listeners: Listeners;
+  /** Ports nobody may be sent to (spec/data-path §0.1). */
+  readonly internalPorts: ReadonlySet<number>;
+  readonly ipv6Enabled: boolean;
+  readonly network: string;
+  /** null: every workload counts as local. */
+  readonly nodeName: string | null;
+  readonly clusterId: string;
+  readonly clusterDomain: string;
+  readonly trustDomain: string;
+  readonly secretTtlMs: number;
+  readonly pool: { readonly streamsMax: number; readonly idleMs: number };
+  readonly http2: {
+    readonly streamWindowBytes: number;
+    readonly connectionWindowBytes: number;
+    readonly frameBytesMax: number;
+  };
+  /** null: off. */
+  readonly keepalive: {
+    readonly idleMs: number;
+    readonly intervalMs: number;
+    readonly probes: number;
+  } | null;
+  /** Callers' addresses for applications: true: must work, false: never, null: try. */
+  readonly originalSource: boolean | null;
+  readonly responseBaggage: boolean;
+  readonly localhostAppTunnel: boolean;
+  readonly authorizationLogLevel: "debug" | "info";
+  /** RUST_LOG as written. */
+  readonly logFilter: string;
+  readonly logFormat: "plain" | "json";
+  readonly drainDeadlineMs: number;
+  /** What DNS was asked for; it is not built yet and stays off. */
+  readonly dns: { readonly asked: boolean; readonly address: string };
+  readonly tunnelDialer: "node" | "deno";
+  readonly ioProvider: "deno";
+  /** ProxyConfig's metadata, for the control plane. */
+  readonly proxyMetadata: ReadonlyMap<string, string>;
+  /** One line each, for the log: what was asked for and will not happen. */
+  readonly warnings: readonly string[];
+}
+
+export interface ConfigSources {
+  /** Text of the mesh configuration file (MESH_CONFIG_PATH); null or absent where there is none. */
+  readonly meshConfigText?: string | null;
+  /** False where the loopback device has no IPv6: then admin does not listen there. */
+  readonly loopbackIpv6?: boolean;
+}
+
+/**
+ * Reads the settings. Asks `env` for the names in CONFIG_VARIABLES only.
+ * @throws {ConfigError} for the first thing that is wrong, or that is not built yet.
+ */
+export function readConfig(env: Environment, sources: ConfigSources = {}): Config {
+  const read = new EnvReader(env);
+  const proxyConfig = readProxyConfig({
+    meshText: sources.meshConfigText ?? null,
+    envText: read.text("PROXY_CONFIG"),
+  });
+  const warnings: string[] = [];
+
+  const workload = readWorkload(read);
+  const proxyEnabled = read.boolean("ENABLE_PROXY", true);
+  const dns = readDns(read, proxyConfig);
+  checkServers(proxyEnabled, dns.asked);
+  if (read.text("ISTIO_META_DNS_CAPTURE") !== null && dns.asked) {
+    warnings.push("the DNS proxy is not supported yet: ISTIO_META_DNS_CAPTURE has no effect");
+  }
+  const localMesh = readLocalMesh(read);
+  refuseControlPlane(read, proxyConfig);
+  const fakeCa = readFakeCa(read);
+  refuseUnbuilt(read);
+  const ipv6Enabled = read.boolean("IPV6_ENABLED", true);
+  const socks5 = read.boolean("UNSTABLE_ENABLE_SOCKS5", false);
+
+  return freeze({
+    mode: "dedicated",
+    workload,
+    proxyEnabled,
+    localMesh,
+    fakeCa,
+    listeners: readListeners(read, proxyConfig, {
+      ipv6Enabled,
+      loopbackIpv6: sources.loopbackIpv6 ?? true,
+      socks5,
+    }),
+    internalPorts: new Set([
+      PORTS.inbound,
+      PORTS.inboundPlaintext,
+      PORTS.outbound,
+      ...(socks5 ? [PORTS.socks5] : []),
+    ]),
+    ipv6Enabled,
+    network: read.text("NETWORK") ?? "",
+    nodeName: read.text("NODE_NAME"),
+    clusterId: read.text("ISTIO_META_CLUSTER_ID") ?? read.text("CLUSTER_ID") ?? "Kubernetes",
+    clusterDomain: read.text("CLUSTER_DOMAIN") ?? "cluster.local",
+    trustDomain: read.text("TRUST_DOMAIN") ?? "cluster.local",
+    secretTtlMs: read.durationMs("SECRET_TTL", 86_400_000),
+    pool: {
+      streamsMax: read.integer("POOL_MAX_STREAMS_PER_CONNECTION", 100, {
+        max: U16_LIMIT,
+        least: 1,
+      }),
+      idleMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
+    },
+    http2: readHttp2(read),
+    keepalive: readKeepalive(read),
+    originalSource: read.boolean("ENABLE_ORIG_SRC", null),
+    responseBaggage: read.boolean("ENABLE_RESPONSE_BAGGAGE", true),
+    localhostAppTunnel: read.boolean("LOCALHOST_APP_TUNNEL", true),
+    authorizationLogLevel: read.exactlyTrue("AUTHZ_POLICY_INFO_LOGGING") ? "info" : "debug",
+    logFilter: read.text("RUST_LOG") ?? "info",
+    logFormat: read.text("LOG_FORMAT") === "json" ? "json" : "plain",
+    drainDeadlineMs: readDrainDeadline(read),
+    dns,
+    tunnelDialer: read.choice("TUNNEL_DIALER", ["node", "deno"], "node"),
+    ioProvider: readIoProvider(read),
+    proxyMetadata: proxyConfig.metadata,
+    warnings,
+  });
+}
+
+function readWorkload(read: EnvReader): WorkloadInfo {
+  if (read.choice("PROXY_MODE", ["dedicated", "shared"], "shared") === "shared") {
+    throw invalidConfiguration(
+      "PROXY_MODE=shared (the default) is not supported yet: set PROXY_MODE=dedicated and PROXY_WORKLOAD_INFO",
+    );
+  }
+  const info = read.text("PROXY_WORKLOAD_INFO");
+  if (info === null) {
+    throw invalidConfiguration("PROXY_MODE=dedicated requires PROXY_WORKLOAD_INFO to be set");
+  }
+  const parts = /^([^/]*)\/([^/]*)\/(.*)$/s.exec(info);
+  if (parts === null) {
+    throw invalidVariable("PROXY_WORKLOAD_INFO", info, "must be namespace/name/serviceaccount");
+  }
+  return { namespace: parts[1]!, name: parts[2]!, serviceAccount: parts[3]! };
+}
+
+function readDns(read: EnvReader, proxyConfig: ProxyConfig): Config["dns"] {
+  const setting = (key: string) =>
+    read.text(`ISTIO_META_${key}`) ?? proxyConfig.metadata.get(key) ?? null;
+  const capture = setting("DNS_CAPTURE");
+  const address = setting("DNS_PROXY_ADDR") ?? `localhost:${PORTS.dns}`;
+  const local = /^localhost:(.*)$/.exec(address);
+  const isAddress = local === null
+    ? parseSocketAddress(address) !== null
+    : parsePort(local[1]!) !== null;
+  if (!isAddress) {
+    throw invalidConfiguration(
+      `failed to parse DNS_PROXY_ADDR: ${address} (expected localhost:port or IP:port)`,
+    );
+  }
+  return { asked: capture === null || capture.toLowerCase() === "true", address };
+}
+
+/** §2.4. DNS alone would be a server once it is built; now it would be none. */
+function checkServers(proxyEnabled: boolean, dnsAsked: boolean): void {
+  if (proxyEnabled) return;
+  if (!dnsAsked) {
+    throw new ConfigError("error parsing proxy config: ztunnel run without any servers enabled");
+  }
+  throw invalidConfiguration(
+    "ENABLE_PROXY=false leaves only the DNS proxy, which is not supported yet",
+  );
+}
+
+function readLocalMesh(read: EnvReader): LocalMesh | null {
+  const path = read.text("LOCAL_XDS_PATH");
+  const text = read.text("LOCAL_XDS");
+  if (path !== null && text !== null) {
+    throw invalidConfiguration("only one of LOCAL_XDS_PATH or LOCAL_XDS may be set");
+  }
+  if (path !== null) return { kind: "file", path };
+  return text === null ? null : { kind: "text", text };
+}
+
+/** XDS_ADDRESS, else ProxyConfig's address, else a default: until xDS exists only "" will do. */
+function refuseControlPlane(read: EnvReader, proxyConfig: ProxyConfig): void {
+  const address = read.text("XDS_ADDRESS") ?? proxyConfig.discoveryAddress;
+  if (address === "") return;
+  const asked = address === null ? "unset" : `set to ${checkedUri(address)}`;
+  throw invalidConfiguration(
+    `a control plane is not supported yet and XDS_ADDRESS is ${asked}: ` +
+      "set XDS_ADDRESS= (empty) and give the mesh with LOCAL_XDS_PATH",
+  );
+}
+
+/** The address with its scheme, which is https unless written. */
+function checkedUri(address: string): string {
+  const uri = address.includes("://") ? address : `https://${address}`;
+  if (!URL.canParse(uri)) throw new ConfigError(`invalid uri: ${address}`);
+  return uri;
+}
+
+function readFakeCa(read: EnvReader): Config["fakeCa"] {
+  const directory = read.text("FAKE_CA_DIR");
+  if (read.boolean("FAKE_CA", false)) {
+    return { directory: directory === "" ? null : directory };
+  }
+  const address = read.text("CA_ADDRESS");
+  if (address === "") {
+    throw invalidConfiguration(
+      "CA_ADDRESS is empty and FAKE_CA is not true: nobody would issue certificates",
+    );
+  }
+  const asked = address === null ? "" : ` (CA_ADDRESS is ${checkedUri(address)})`;
+  throw invalidConfiguration(
+    `certificates from a CA are not supported yet${asked}: set FAKE_CA=true`,
+  );
+}
+
+/** What would be weaker than asked for if it were passed over. */
+function refuseUnbuilt(read: EnvReader): void {
+  if ((read.text("CRL_PATH") ?? "") !== "") {
+    throw invalidConfiguration("revocation lists are not supported yet: unset CRL_PATH");
+  }
+  if (read.text("COMPLIANCE_POLICY") === "pqc") {
+    throw invalidConfiguration("COMPLIANCE_POLICY=pqc is not supported yet");
+  }
+}
+
+function readListeners(
+  read: EnvReader,
+  proxyConfig: ProxyConfig,
+  families: {
+    readonly ipv6Enabled: boolean;
+    readonly loopbackIpv6: boolean;
+    readonly socks5: boolean;
+  },
+): Listeners {
+  const { ipv6Enabled, loopbackIpv6, socks5 } = families;
+  const bind = readBindAddress(read, ipv6Enabled);
+  const wildcard = bind ?? (ipv6Enabled ? "::" : "0.0.0.0");
+  const loopbacks = ipv6Enabled && loopbackIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
+  const at = (port: number): SocketAddress => ({ ip: wildcard, port });
+  const adminPort = proxyConfig.adminPort ?? PORTS.admin;
+  return {
+    inbound: at(PORTS.inbound),
+    inboundPlaintext: at(PORTS.inboundPlaintext),
+    outbound: at(PORTS.outbound),
+    socks5: socks5 ? { ip: bind ?? "127.0.0.1", port: PORTS.socks5 } : null,
+    admin: (bind === null ? loopbacks : [bind]).map((ip) => ({ ip, port: adminPort })),
+    stats: at(proxyConfig.statsPort ?? PORTS.stats),
+    readiness: at(PORTS.readiness),
+  };
+}
+
+function readBindAddress(read: EnvReader, ipv6Enabled: boolean): string | null {
+  const text = read.text("BIND_ADDRESS");
+  if (text === null) return null;
+  const ip = parseIp(text);
+  if (ip === null) {
+    throw invalidVariable("BIND_ADDRESS", text, "provided string was not an IP address");
+  }
+  if (isIpv6(ip) && !ipv6Enabled) {
+    throw invalidConfiguration(`BIND_ADDRESS=${text} needs IPv6, but IPV6_ENABLED=false`);
+  }
+  return ip;
+}
+
+/** Bounds: RFC 9113 §6.5.2 and §6.9.2. */
+function readHttp2(read: EnvReader): Config["http2"] {
+  const window = { max: U32_LIMIT, least: 1, most: 0x7fff_ffff };
+  return {
+    streamWindowBytes: read.integer("HTTP2_STREAM_WINDOW_SIZE", 4_194_304, window),
+    // A connection's window starts at 65,535 and only grows.
+    connectionWindowBytes: read.integer("HTTP2_CONNECTION_WINDOW_SIZE", 16_777_216, {
+      ...window,
+      least: 65_535,
+    }),
+    frameBytesMax: read.integer("HTTP2_FRAME_SIZE", 1_048_576, {
+      max: U32_LIMIT,
+      least: 16_384,
+      most: 16_777_215,
+    }),
+  };
+}
+
+function readKeepalive(read: EnvReader): Config["keepalive"] {
+  const enabled = read.boolean("KEEPALIVE_ENABLED", true);
+  const keepalive = {
+    idleMs: read.durationMs("KEEPALIVE_TIME", 180_000),
+    intervalMs: read.durationMs("KEEPALIVE_INTERVAL", 180_000),
+    probes: read.integer("KEEPALIVE_RETRIES", 9, { max: U32_LIMIT }),
+  };
+  return enabled ? keepalive : null;
+}
+
+/** spec/data-path §6.2. A grace period of 0 is 1 s here; the original's wraps around. */
+function readDrainDeadline(read: EnvReader): number {
+  const grace = read.integer("TERMINATION_GRACE_PERIOD_SECONDS", null, { max: U64_LIMIT });
+  const deadlineMs = read.durationMs("CONNECTION_TERMINATION_DEADLINE", null);
+  if (deadlineMs !== null) return deadlineMs;
+  if (grace === null) return 5_000;
+  return Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
+}
+
+function readIoProvider(read: EnvReader): "deno" {
+  if (read.choice("IO_PROVIDER", ["deno", "native"], "deno") === "deno") return "deno";
+  throw invalidConfiguration("IO_PROVIDER=native is not supported yet: set IO_PROVIDER=deno");
+}
+
+/** Freezes plain objects and lists all the way down; maps and sets are read-only by type. */
+function freeze<Value extends object>(value: Value): Value {
+  for (const member of Object.values(value)) {
+    if (typeof member === "object" && member !== null && !Object.isFrozen(member)) freeze(member);
+  }
+  return Object.freeze(value);
+}
