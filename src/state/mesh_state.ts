@@ -56,6 +56,7 @@ export class MeshState {
   readonly #byWorkloadHostname = new Map<string, Workload>();
   readonly #byServiceKey = new Map<string, KnownService>();
   readonly #byHostname = new Map<string, KnownService[]>();
+  readonly #byName = new Map<string, KnownService[]>();
   readonly #byVip = new Map<string, KnownService[]>();
   readonly #byCidr = new Map<string, CidrEntry[]>();
   readonly #policyByKey = new Map<string, Policy>();
@@ -122,6 +123,7 @@ export class MeshState {
     const { service } = known;
     this.#byServiceKey.set(serviceKey(service), known);
     putByNamespace(this.#byHostname, service.hostname, known);
+    putByNamespace(this.#byName, service.hostname.toLowerCase(), known);
     for (const { network, ip } of service.vips) {
       putByNamespace(this.#byVip, addressKey(network, ip), known);
     }
@@ -164,6 +166,12 @@ export class MeshState {
     return best?.known ?? null;
   }
 
+  /** As {@link serviceByHostname}, for a name in lower case: DNS knows no other (§6). */
+  serviceByName(name: string, clientNamespace: string | null): KnownService | null {
+    return pickService(this.#byName.get(name) ?? [], clientNamespace);
+  }
+
+  /** Case counts (spec/data-path §3.2). */
   serviceByHostname(hostname: string, clientNamespace: string | null): KnownService | null {
     return pickService(this.#byHostname.get(hostname) ?? [], clientNamespace);
   }

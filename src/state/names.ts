@@ -4,9 +4,9 @@ import type { LocalWorkloadName } from "../seam/workload.ts";
 import type { KnownService, MeshState } from "./mesh_state.ts";
 
 export interface NameSettings {
-  /** `NETWORK`: whose VIPs are given. */
+  /** The asker's network, whose VIPs are given. */
   readonly network: string;
-  /** `CLUSTER_DOMAIN`, lower case. */
+  /** `CLUSTER_DOMAIN`. */
   readonly clusterDomain: string;
 }
 
@@ -22,13 +22,17 @@ export function resolveName(
   family: 4 | 6,
 ): string | null {
   const asked = name.toLowerCase().replace(/\.$/, "");
-  const candidates = [asked, ...expandName(asked, local.namespace, settings.clusterDomain)];
+  if (asked === "") return null;
+  const domain = settings.clusterDomain.toLowerCase();
+  const candidates = [asked, ...expandName(asked, local.namespace, domain)];
   for (const candidate of candidates) {
     for (const step of wildcardLadder(candidate)) {
-      const known = state.serviceByHostname(step, local.namespace);
-      if (known === null) continue;
-      const ips = serviceIps(known, settings.network);
-      if (ips.length > 0) return pickFamily(ips, family);
+      const known = state.serviceByName(step, local.namespace);
+      // Without VIPs, only Kubernetes' headless services answer for themselves.
+      if (known === null || known.service.vips.length === 0 && !step.endsWith(`.svc.${domain}`)) {
+        continue;
+      }
+      return pickFamily(serviceIps(known, settings.network), family);
     }
   }
   return resolveWorkload(state, local, asked, family);
@@ -86,11 +90,9 @@ function resolveWorkload(
       (namespace === local.namespace && name.toLowerCase() === asked) ||
       (name !== "" && `${name}.${namespace}`.toLowerCase() === asked),
   );
-  return workload === undefined || workload.ips.length === 0
-    ? null
-    : pickFamily(workload.ips, family);
+  return workload === undefined ? null : pickFamily(workload.ips, family);
 }
 
-function pickFamily(ips: readonly string[], family: 4 | 6): string {
-  return ips.find((ip) => isIpv6(ip) === (family === 6)) ?? ips[0]!;
+function pickFamily(ips: readonly string[], family: 4 | 6): string | null {
+  return ips.find((ip) => isIpv6(ip) === (family === 6)) ?? ips[0] ?? null;
 }

@@ -1,5 +1,6 @@
 // The Router over a MeshState in the same isolate: waits for workloads, answers in a later turn (design §3.4).
 import { isLoopback, type SocketAddress } from "../base/address.ts";
+import { assert } from "../base/assert.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import type { Clock, Task, Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
@@ -16,7 +17,7 @@ import {
 import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
 import { decideInbound, type InboundSettings, selfCall } from "./inbound_decision.ts";
 import type { AppliedPolicies, MeshState } from "./mesh_state.ts";
-import { type NameSettings, resolveName } from "./names.ts";
+import { resolveName } from "./names.ts";
 import { decideOutbound, type OutboundSettings } from "./outbound_decision.ts";
 import type { Workload } from "./resources.ts";
 
@@ -30,7 +31,9 @@ export const WORKLOAD_WAITS_MAX = 10_000;
 export const LISTENERS_MAX = 64;
 
 /** What the answers depend on beside the mesh. */
-export interface RouterSettings extends OutboundSettings, InboundSettings, NameSettings {
+export interface RouterSettings extends OutboundSettings, InboundSettings {
+  /** `CLUSTER_DOMAIN`. */
+  readonly clusterDomain: string;
   /** `NODE_NAME`: only workloads of this node are local; null: all are. */
   readonly nodeName: string | null;
 }
@@ -126,7 +129,9 @@ export class StateRouter implements Router {
   }
 
   resolve(local: LocalWorkloadName, name: string, family: 4 | 6, done: Done<string>): Cancel {
-    const ip = resolveName(this.#state, this.#settings, local, name, family);
+    const network = this.#find(local)?.network ?? this.#settings.network;
+    const settings = { network, clusterDomain: this.#settings.clusterDomain };
+    const ip = resolveName(this.#state, settings, local, name, family);
     return this.#answer(
       done,
       ip ?? new RouteError("NAME_NOT_RESOLVED", `name not resolved: ${JSON.stringify(name)}`),
@@ -134,9 +139,7 @@ export class StateRouter implements Router {
   }
 
   onChange(hear: (change: StateChange) => void): Cancel {
-    if (this.#listeners.size >= LISTENERS_MAX) {
-      throw new RouteError("WAITS_FULL", `too many listeners of the mesh: ${LISTENERS_MAX}`);
-    }
+    assert(this.#listeners.size < LISTENERS_MAX, "Data planes and servers are few");
     const listener = { hear };
     this.#listeners.add(listener);
     return { cancel: () => void this.#listeners.delete(listener) };
