@@ -1,0 +1,180 @@
+// A listening socket of the runtime that is opened anew when the runtime lets it die.
+import net from "node:net";
+import { formatAddress, parseIp, type SocketAddress } from "../../base/address.ts";
+import type { Cancel, Done } from "../../base/channel.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
+import { NetError } from "../../base/errors.ts";
+import type { Listener, ListenOptions } from "../network.ts";
+import { AcceptWatch, WATCH_INTERVAL_MS } from "./accept_watch.ts";
+import {
+  BindError,
+  isPermissionMissing,
+  netError,
+  PermissionMissingError,
+  type RuntimeError,
+} from "./errors.ts";
+
+/** The runtime's private handle, as far as it is needed to duplicate the descriptor. */
+interface HandleWithDescriptor {
+  readonly _handle?: { fdForIpc?: () => number } | null;
+}
+
+export interface DenoListenerOptions extends ListenOptions {
+  readonly clock: Clock;
+  readonly onSocket: (socket: net.Socket) => void;
+  readonly openSockets: () => number;
+  /** Called once, when the port is free again. */
+  readonly onClosed: () => void;
+}
+
+/** {@link Listener} on `node:net`. */
+export class DenoListener implements Listener, Cancel {
+  #local: SocketAddress;
+  readonly watch: AcceptWatch;
+  readonly #options: DenoListenerOptions;
+  #server: net.Server;
+  /** A duplicate of the listening descriptor, for opening anew; null where there is none. */
+  #spareDescriptor: number | null = null;
+  #done: Done<Listener> | null;
+  #timer: Timer | null = null;
+  #closed = false;
+  #renewals = 0;
+
+  constructor(address: SocketAddress, options: DenoListenerOptions, done: Done<Listener>) {
+    this.#local = address;
+    this.#options = options;
+    this.#done = done;
+    this.watch = new AcceptWatch(options.clock.nowMs());
+    this.#server = this.#createServer();
+    this.#server.once("error", (error) => this.#failed(error));
+    try {
+      this.#server.listen(
+        { host: address.ip, port: address.port, backlog: options.backlog },
+        () => this.#listening(),
+      );
+    } catch (error) {
+      options.clock.soon({ runTask: () => this.#failed(error as RuntimeError) });
+    }
+  }
+
+  get local(): SocketAddress {
+    return this.#local;
+  }
+
+  /** How often the listening socket was opened anew. */
+  get renewals(): number {
+    return this.#renewals;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#done = null;
+    this.#timer?.cancel();
+    this.#dropSpare();
+    const { onClosed } = this.#options;
+    if (this.#server.listening) this.#server.close(() => onClosed());
+    else {
+      // Not listening yet, or failed: there is nothing whose end could be waited for.
+      this.#server.once("listening", () => this.#server.close());
+      this.#options.clock.soon({ runTask: onClosed });
+    }
+  }
+
+  cancel(): void {
+    if (this.#done !== null) this.close();
+  }
+
+  #createServer(): net.Server {
+    return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.watch.accepted();
+      const { keepalive, onSocket } = this.#options;
+      if (keepalive !== null) socket.setKeepAlive(true, keepalive.idleMs);
+      onSocket(socket);
+    });
+  }
+
+  #listening(): void {
+    if (this.#closed) return;
+    const bound = this.#server.address() as net.AddressInfo;
+    this.#local = { ip: parseIp(bound.address) ?? this.#local.ip, port: bound.port };
+    this.#server.on("error", () => this.watch.exhausted());
+    this.#takeSpare();
+    this.#watchNext();
+    const done = this.#done;
+    this.#done = null;
+    done?.(this);
+  }
+
+  #failed(error: RuntimeError): void {
+    const done = this.#done;
+    if (done === null || this.#closed) return;
+    this.#done = null;
+    this.#closed = true;
+    this.#options.onClosed();
+    const address = formatAddress(this.#local);
+    done(
+      isPermissionMissing(error)
+        ? new PermissionMissingError(`--allow-net=${address}`, `listen on ${address}`, {
+          cause: error,
+        })
+        : new BindError(address, netError(error)),
+    );
+  }
+
+  #watchNext(): void {
+    this.#timer = this.#options.clock.after(WATCH_INTERVAL_MS, () => {
+      const { openSockets, clock } = this.#options;
+      if (this.watch.mustRenew(openSockets(), clock.nowMs())) this.#renew();
+      this.#watchNext();
+    });
+  }
+
+  /** A second server on a duplicate of the same listening socket takes over; then the first goes. */
+  #renew(): void {
+    if (this.#spareDescriptor === null) this.#takeSpare();
+    const descriptor = this.#spareDescriptor;
+    if (descriptor === null) return; // No descriptor to be had yet: the next look tries again.
+    const old = this.#server;
+    const fresh = this.#createServer();
+    fresh.once("error", () => this.watch.exhausted());
+    this.#spareDescriptor = null;
+    try {
+      fresh.listen({ fd: descriptor }, () => {
+        old.close();
+        if (this.#closed) fresh.close();
+        else this.#takeSpare();
+      });
+    } catch {
+      // The runtime would not adopt it; the old server stays and the next look tries again.
+      this.watch.exhausted();
+      return;
+    }
+    this.#server = fresh;
+    this.#renewals++;
+  }
+
+  #takeSpare(): void {
+    const handle = (this.#server as unknown as HandleWithDescriptor)._handle;
+    try {
+      this.#spareDescriptor = handle?.fdForIpc?.() ?? null;
+    } catch {
+      this.#spareDescriptor = null; // Out of descriptors; asked again when it is needed.
+    }
+  }
+
+  /** Descriptors can be closed only through the runtime object that adopts them. */
+  #dropSpare(): void {
+    if (this.#spareDescriptor === null) return;
+    const server = net.createServer();
+    server.once("error", () => {});
+    const descriptor = this.#spareDescriptor;
+    this.#spareDescriptor = null;
+    server.listen({ fd: descriptor }, () => server.close());
+  }
+}
+
+/** True for an error that says the process or the system has no descriptor left. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  return error instanceof NetError && (error.code === "EMFILE" || error.code === "ENFILE");
+}

@@ -1,0 +1,275 @@
+// TLS 1.3 on node:tls, both sides, with our own verdict on every peer (spec/deno-runtime §8).
+import type { Socket } from "node:net";
+import tls from "node:tls";
+import type { Duplex } from "node:stream";
+import type { SocketAddress } from "../../base/address.ts";
+import type { Cancel, Channel, Done } from "../../base/channel.ts";
+import type { Clock } from "../../base/clock.ts";
+import { DeadlineError, ProxyError } from "../../base/errors.ts";
+import type { CertifiedKey } from "../../tls/certificate.ts";
+import { rejectedClient, rejectedServer, TlsHandshakeError } from "../../tls/errors.ts";
+import { ownTrustDomain } from "../../tls/names.ts";
+import type { PeerVerdict } from "../../tls/verdict.ts";
+import { VerdictCache } from "../../tls/verdict_cache.ts";
+import type {
+  PeerSecurity,
+  SecureChannel,
+  SecureClientOptions,
+  SecureServerOptions,
+} from "../network.ts";
+import { ChannelDuplex } from "./channel_duplex.ts";
+import { clientHandshakeError, type RuntimeError, serverHandshakeError } from "./errors.ts";
+import { HANDSHAKES_MAX, SecureAttempt, SecureAttempts } from "./secure_attempt.ts";
+import { SocketChannel, type SocketChannelOptions } from "./socket_channel.ts";
+
+/** A {@link SocketChannel} on a TLS session whose peer was accepted. */
+export class TlsChannel extends SocketChannel implements SecureChannel {
+  readonly security: PeerSecurity;
+
+  constructor(socket: Socket, options: SocketChannelOptions, security: PeerSecurity) {
+    super(socket, options);
+    this.security = security;
+  }
+}
+
+export interface TlsSessionsOptions {
+  readonly clock: Clock;
+  readonly onBug: (error: unknown) => void;
+  readonly handshakesMax?: number;
+}
+
+/** What carries the session: the bare socket, or a stream over some other channel. */
+interface Carrier {
+  readonly stream: Socket | ChannelDuplex;
+  readonly peer: SocketAddress;
+  readonly local: SocketAddress;
+}
+
+/** TLS on top of channels, for one data plane. */
+export class TlsSessions {
+  readonly attempts: SecureAttempts;
+  readonly #clock: Clock;
+  readonly #onBug: (error: unknown) => void;
+  readonly #verdicts = new VerdictCache();
+  /** Kept as long as the certificate they are made from, which is per identity and generation. */
+  readonly #contexts = new WeakMap<CertifiedKey, tls.SecureContext>();
+
+  constructor(options: TlsSessionsOptions) {
+    this.#clock = options.clock;
+    this.#onBug = options.onBug;
+    this.attempts = new SecureAttempts(options.handshakesMax ?? HANDSHAKES_MAX);
+  }
+
+  server(channel: Channel, options: SecureServerOptions, done: Done<SecureChannel>): Cancel {
+    const carrier = carry(channel);
+    const attempt = this.#begin(carrier, {
+      timeoutMs: options.timeoutMs,
+      timeoutError: () =>
+        new TlsHandshakeError(
+          "HANDSHAKE_TIMEOUT",
+          'Custom { kind: TimedOut, error: "deadline has elapsed" }',
+        ),
+      done,
+    });
+    // Until the TLS library has the socket nobody else listens for its errors.
+    const early = (error: RuntimeError) => {
+      if (!attempt.over) attempt.fail(serverHandshakeError(error));
+    };
+    carrier.stream.on("error", early);
+    carrier.stream.on("close", () => early(HANG_UP));
+    const waiting = options.certificates.get((certificate) => {
+      if (attempt.over) return;
+      if (certificate instanceof ProxyError) return attempt.fail(certificate);
+      this.#accept(carrier, certificate, attempt);
+    });
+    const destroy = attempt.destroy;
+    if (!attempt.over) {
+      attempt.destroy = () => {
+        waiting.cancel();
+        destroy();
+      };
+    }
+    return attempt;
+  }
+
+  client(channel: Channel, options: SecureClientOptions, done: Done<SecureChannel>): Cancel {
+    const carrier = carry(channel);
+    const { certificate, expected } = options;
+    const attempt = this.#begin(carrier, {
+      timeoutMs: options.timeoutMs,
+      timeoutError: () => new DeadlineError(),
+      done,
+    });
+    const fail = (error: RuntimeError) => {
+      if (!attempt.over) attempt.fail(clientHandshakeError(error));
+    };
+    carrier.stream.on("error", fail);
+    let session: tls.TLSSocket;
+    try {
+      session = tls.connect({
+        socket: carrier.stream as Duplex,
+        // No server name: the peer's address says it all (spec/data-path W3).
+        servername: "",
+        secureContext: this.#context(certificate),
+        ALPNProtocols: ["h2"],
+        minVersion: "TLSv1.3",
+        rejectUnauthorized: true,
+        checkServerIdentity: () => undefined,
+      });
+    } catch (error) {
+      this.#clock.soon({ runTask: () => attempt.fail(materialError(error)) });
+      return attempt;
+    }
+    this.#holds(attempt, carrier, session);
+    session.on("error", fail);
+    session.on("close", () => fail(HANG_UP));
+    session.on("secureConnect", () => {
+      if (attempt.over) return;
+      const verdict = session.authorized
+        ? this.#judge(session, certificate, { role: "server", expected })
+        : null;
+      if (verdict === null) fail(session.authorizationError as RuntimeError ?? HANG_UP);
+      else if (verdict.kind === "rejected") attempt.fail(rejectedServer(verdict.error));
+      else this.#deliver(attempt, carrier, session, verdict);
+    });
+    return attempt;
+  }
+
+  #accept(carrier: Carrier, certificate: CertifiedKey, attempt: SecureAttempt): void {
+    let session: tls.TLSSocket;
+    try {
+      session = new tls.TLSSocket(carrier.stream as unknown as Socket, {
+        isServer: true,
+        secureContext: this.#context(certificate),
+        requestCert: true,
+        rejectUnauthorized: true,
+        ALPNProtocols: ["h2"],
+      });
+    } catch (error) {
+      return attempt.fail(materialError(error));
+    }
+    this.#holds(attempt, carrier, session);
+    const fail = (error: RuntimeError) => {
+      if (!attempt.over) attempt.fail(serverHandshakeError(error));
+    };
+    session.on("error", fail);
+    session.on("close", () => fail(HANG_UP));
+    session.on("secure", () => {
+      if (attempt.over) return;
+      // The library calls this for refused and for resumed clients too: only our verdict counts.
+      const trustDomain = ownTrustDomain(certificate);
+      const verdict = this.#judge(session, certificate, { role: "client", trustDomain });
+      if (verdict.kind === "rejected") attempt.fail(rejectedClient(verdict.error));
+      else this.#deliver(attempt, carrier, session, verdict);
+    });
+  }
+
+  #begin(
+    carrier: Carrier,
+    options: {
+      readonly timeoutMs: number;
+      readonly timeoutError: () => ProxyError;
+      readonly done: Done<SecureChannel>;
+    },
+  ): SecureAttempt {
+    const attempt = new SecureAttempt(this.attempts, {
+      ...options,
+      clock: this.#clock,
+      destroy: () => void carrier.stream.resetAndDestroy(),
+    });
+    const oldest = this.attempts.add(attempt);
+    if (oldest !== null) {
+      const text = 'Custom { kind: Other, error: "too many handshakes in progress" }';
+      this.#clock.soon({
+        runTask: () => oldest.fail(new TlsHandshakeError("HANDSHAKES_MAX", text)),
+      });
+    }
+    return attempt;
+  }
+
+  /** From here on the attempt's end ends the session and the socket below it. */
+  #holds(attempt: SecureAttempt, carrier: Carrier, session: tls.TLSSocket): void {
+    attempt.destroy = () => {
+      // FIN after the alert, if the library sent one: RST could overtake it.
+      session.destroy();
+      carrier.stream.destroy();
+    };
+  }
+
+  #judge(
+    session: tls.TLSSocket,
+    certificate: CertifiedKey,
+    peer: Parameters<VerdictCache["judge"]>[0]["peer"],
+  ): PeerVerdict {
+    return this.#verdicts.judge({
+      chainDer: peerChain(session),
+      rootsDer: certificate.rootsDer,
+      peer,
+      nowMs: this.#clock.wallMs(),
+    });
+  }
+
+  #deliver(
+    attempt: SecureAttempt,
+    carrier: Carrier,
+    session: tls.TLSSocket,
+    verdict: Extract<PeerVerdict, { kind: "accepted" }>,
+  ): void {
+    const channel = new TlsChannel(session, {
+      peer: carrier.peer,
+      local: carrier.local,
+      clock: this.#clock,
+      resettable: carrier.stream,
+      onBug: this.#onBug,
+    }, {
+      peerIdentities: verdict.identities,
+      alpn: session.alpnProtocol === "h2" ? "h2" : null,
+      peerLeafSha256: verdict.leafSha256,
+      resumed: session.isSessionReused(),
+    });
+    attempt.succeed(channel);
+  }
+
+  #context(certificate: CertifiedKey): tls.SecureContext {
+    let context = this.#contexts.get(certificate);
+    if (context === undefined) {
+      context = tls.createSecureContext({
+        cert: certificate.chainPem,
+        key: certificate.keyPem,
+        ca: certificate.rootsPem,
+        minVersion: "TLSv1.3",
+      });
+      this.#contexts.set(certificate, context);
+    }
+    return context;
+  }
+}
+
+/** Stands for a close without an error. */
+const HANG_UP: RuntimeError = new Error("socket hang up");
+
+/** Our own certificate or key cannot be used; `message` follows `ssl error: ` or `tls error: `. */
+function materialError(error: unknown): TlsHandshakeError {
+  const text = error instanceof Error ? error.message : String(error);
+  return new TlsHandshakeError("TLS_MATERIAL", text, { cause: error });
+}
+
+/** Takes the socket out of a channel, or wraps the channel as a stream. */
+function carry(channel: Channel): Carrier {
+  const { peer, local } = channel;
+  const socket = channel instanceof SocketChannel ? channel.detach() : null;
+  return { stream: socket ?? new ChannelDuplex(channel), peer, local };
+}
+
+/** The peer's certificates as it sent them, leaf first, then what the library adds from our roots. */
+function peerChain(session: tls.TLSSocket): Uint8Array<ArrayBuffer>[] {
+  const chain: Uint8Array<ArrayBuffer>[] = [];
+  const seen = new Set<object>();
+  let at: tls.DetailedPeerCertificate | undefined = session.getPeerCertificate(true);
+  while (at?.raw !== undefined && !seen.has(at)) {
+    seen.add(at);
+    chain.push(new Uint8Array(at.raw));
+    at = at.issuerCertificate;
+  }
+  return chain;
+}
