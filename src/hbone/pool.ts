@@ -177,6 +177,7 @@ export class HbonePool implements ClientConnectionOwner {
         this.#dequeue(group, pending);
         pending.failSoon(new PoolDraining());
       }
+      this.#forgetIfEmpty(group);
     }
     for (const connection of [...this.#connections]) {
       this.#leave(connection);
