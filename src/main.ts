@@ -20,6 +20,9 @@ const COMMANDS = [
   "help     print this",
 ] as const;
 
+/** Variables that libraries read by themselves; without the grant they throw. */
+const LIBRARY_VARIABLES = ["LOG_STREAM", "LOG_TOKENS"] as const;
+
 /** Something at the operator's side keeps the program from starting; the message says what and what to do. */
 class StartError extends ProxyError {
   readonly code = "START";
@@ -84,11 +87,11 @@ function planLocalMode(): Plan {
 
 /** Settings from the environment; `defaults` stand in for what is not set. */
 function readSettings(defaults: Readonly<Record<string, string>>): Config {
-  requirePermissions(CONFIG_VARIABLES.map(({ name, meaning }): Need => ({
-    kind: "env",
-    what: name,
-    why: `know ${meaning}`,
-  })));
+  const variable = (name: string, why: string): Need => ({ kind: "env", what: name, why });
+  requirePermissions([
+    ...CONFIG_VARIABLES.map(({ name, meaning }) => variable(name, `know ${meaning}`)),
+    ...LIBRARY_VARIABLES.map((name) => variable(name, "let the YAML parser read its debug switch")),
+  ]);
   return readConfig((name) => Deno.env.get(name) ?? defaults[name]);
 }
 

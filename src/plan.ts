@@ -89,9 +89,15 @@ export function needsOf(plan: Plan): Need[] {
     const what = formatAddress(address);
     if (!needs.has(what)) needs.set(what, { kind: "net", what, why });
   };
-  for (const { local, listeners } of plan.proxies) {
+  for (const { local, listeners, bindIp } of plan.proxies) {
     const of = `of ${local.namespace}/${local.name}`;
     const { inbound, outbound, socks5 } = listeners;
+    if (bindIp !== null) {
+      net(
+        { ip: bindIp, port: 0 },
+        `connect from its own address, at any port, for the proxy ${of}`,
+      );
+    }
     if (inbound !== undefined) net(inbound, `accept HBONE for the proxy ${of}`);
     if (outbound !== undefined) net(outbound, `accept captured connections ${of}`);
     if (socks5 !== undefined) net(socks5, `accept SOCKS5 clients in the name ${of}`);
