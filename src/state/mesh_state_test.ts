@@ -43,6 +43,8 @@ Deno.test("MeshState.workloadByIp() means the pod before the entry of the same a
     "c//Pod/x",
     "pod with HBONE before pod",
   );
+  const twins = ["uid: x, workloadIps: [127.0.0.1]", "uid: y, workloadIps: [127.0.0.1]"];
+  assertEquals(uid(...twins), "y", "equal rank: the last by uid");
 });
 
 Deno.test("MeshState.workloadByIp() does not find host-network workloads, nor other networks", () => {
