@@ -1,19 +1,27 @@
 // A Channel dressed as a Node stream, for the TLS library: TLS over an HTTP/2 stream, for example.
 import { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import { adoptBlock, type Block } from "../../base/block.ts";
 import type { Channel, ChannelHandler } from "../../base/channel.ts";
 import type { ProxyError } from "../../base/errors.ts";
+import { inputEnded, type TlsCarrier } from "./tls_carrier.ts";
+
+/** One write to a TLS session above; more than the library's batch of 48 KiB can get lost at the end. */
+const SESSION_WRITE_BYTES_MAX = 16 * 1024;
 
 /**
  * Node's `Duplex` over any channel, which it takes over. Bytes are copied on the way in, as the stream keeps
  * them for an unknown time; on the way out the library's own buffers go by reference.
  */
-export class ChannelDuplex extends Duplex implements ChannelHandler {
+export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier {
+  readonly writeBytesMax = SESSION_WRITE_BYTES_MAX;
   readonly #channel: Channel;
-  #writeDone: ((error?: Error | null) => void) | null = null;
-  /** Why the channel closed, if it was for a reason. */
-  closeReason: ProxyError | null = null;
+  #writeDone: (() => void) | null = null;
+  #closeReason: ProxyError | null = null;
   #over = false;
+  #held = false;
+  #wanted = false;
+  #truncated = false;
 
   constructor(channel: Channel) {
     super({ allowHalfOpen: true, autoDestroy: true });
@@ -22,8 +30,41 @@ export class ChannelDuplex extends Duplex implements ChannelHandler {
     channel.attach(this);
   }
 
+  get stream(): Duplex {
+    return this;
+  }
+
+  get truncated(): boolean {
+    return this.#truncated;
+  }
+
+  get closeReason(): ProxyError | null {
+    return this.#closeReason;
+  }
+
+  established(session: TLSSocket): void {
+    this.prependOnceListener("end", () => {
+      if (!inputEnded(session)) this.#truncated = true;
+    });
+  }
+
+  stopReading(): void {
+    this.#held = true;
+    if (!this.#over) this.#channel.pause();
+  }
+
+  startReading(): void {
+    this.#held = false;
+    if (this.#wanted && !this.#over) this.#channel.resume();
+  }
+
+  resetAndDestroy(): void {
+    this.destroy();
+  }
+
   override _read(): void {
-    if (!this.#over) this.#channel.resume();
+    this.#wanted = true;
+    if (!this.#held && !this.#over) this.#channel.resume();
   }
 
   override _write(
@@ -49,13 +90,10 @@ export class ChannelDuplex extends Duplex implements ChannelHandler {
     done(error);
   }
 
-  /** As `net.Socket` has it: the channel below is reset with nothing more said. */
-  resetAndDestroy(): this {
-    return this.destroy();
-  }
-
   onData(block: Block, start: number, end: number): void {
-    if (!this.push(block.bytes.slice(start, end))) this.#channel.pause();
+    if (this.push(block.bytes.slice(start, end))) return;
+    this.#wanted = false;
+    this.#channel.pause();
   }
 
   onEnd(): void {
@@ -70,7 +108,7 @@ export class ChannelDuplex extends Duplex implements ChannelHandler {
 
   onClose(error: ProxyError | null): void {
     this.#over = true;
-    this.closeReason = error;
+    this.#closeReason = error;
     this.onWritable();
     if (!this.destroyed) this.destroy(error ?? undefined);
   }

@@ -190,7 +190,7 @@ export class DenoNetwork implements Network {
       peer,
       local,
       clock: this.#clock,
-      resettable: null,
+      carrier: null,
       onBug: this.#onBug,
     });
   }

@@ -1,11 +1,12 @@
 // One of the runtime's sockets, plain or TLS, as a Channel.
 import type { Socket } from "node:net";
 import type { SocketAddress } from "../../base/address.ts";
-import { adoptBlock, type Block } from "../../base/block.ts";
+import { type Block, consumeBlock } from "../../base/block.ts";
 import type { Channel, ChannelHandler } from "../../base/channel.ts";
 import type { Clock, Task } from "../../base/clock.ts";
-import type { ProxyError } from "../../base/errors.ts";
+import { NetError, type ProxyError } from "../../base/errors.ts";
 import { netError, type RuntimeError } from "./errors.ts";
+import type { TlsCarrier } from "./tls_carrier.ts";
 
 /** Octets taken and not yet handed to the kernel above which `write` answers false. */
 export const UNSENT_BYTES_MAX = 256 * 1024;
@@ -18,22 +19,22 @@ export interface SocketChannelOptions {
   readonly peer: SocketAddress;
   readonly local: SocketAddress;
   readonly clock: Clock;
-  /** The TCP socket to send RST on where `socket` is a TLS session on top of it. */
-  readonly resettable: { resetAndDestroy(): unknown } | null;
+  /** What lies below where `socket` is a TLS session, else null. */
+  readonly carrier: TlsCarrier | null;
   /** Told what the handler threw: our bug; the channel is reset. */
   readonly onBug: (error: unknown) => void;
 }
 
 /**
- * {@link Channel} over a connected socket that nobody has read from; owns it. Reads adopt the runtime's
- * buffers. The writes of one turn go out together, by reference, in one `writev`.
+ * {@link Channel} over a connected socket that nobody has read from; owns it. Reads take the runtime's
+ * buffers over and free them at once. The writes of one turn go out together, by reference, in one `writev`.
  */
 export class SocketChannel implements Channel, Task {
   readonly peer: SocketAddress;
   readonly local: SocketAddress;
   readonly #socket: Socket;
   readonly #clock: Clock;
-  readonly #resettable: { resetAndDestroy(): unknown } | null;
+  readonly #carrier: TlsCarrier | null;
   readonly #onBug: (error: unknown) => void;
   #handler: ChannelHandler | null = null;
   #paused = false;
@@ -66,9 +67,10 @@ export class SocketChannel implements Channel, Task {
     this.local = options.local;
     this.#socket = socket;
     this.#clock = options.clock;
-    this.#resettable = options.resettable;
+    this.#carrier = options.carrier;
     this.#onBug = options.onBug;
     socket.pause();
+    this.#carrier?.stopReading();
     socket.on("data", this.#onSocketData);
     socket.on("end", this.#onSocketEnd);
     socket.on("error", this.#onSocketError);
@@ -94,6 +96,7 @@ export class SocketChannel implements Channel, Task {
   pause(): void {
     this.#paused = true;
     this.#socket.pause();
+    this.#carrier?.stopReading();
   }
 
   resume(): void {
@@ -103,16 +106,19 @@ export class SocketChannel implements Channel, Task {
 
   write(block: Block, start: number, end: number): boolean {
     if (this.#writeEnded || this.#closed || end <= start) return !this.#full;
-    block.retain();
-    this.#unsent.push(block);
-    this.#unsentSizes.push(end - start);
-    this.#unsentBytes += end - start;
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-      this.#schedule();
+    const pieceBytesMax = this.#carrier?.writeBytesMax ?? Infinity;
+    if (end - start <= pieceBytesMax) {
+      if (!this.#corked && pieceBytesMax === Infinity) {
+        this.#corked = true;
+        this.#socket.cork();
+        this.#schedule();
+      }
+      this.#send(block, start, end);
+    } else {
+      for (let at = start; at < end; at += pieceBytesMax) {
+        this.#send(block, at, Math.min(end, at + pieceBytesMax));
+      }
     }
-    this.#socket.write(block.bytes.subarray(start, end), this.#written);
     if (this.#unsentBytes > UNSENT_BYTES_MAX) this.#full = true;
     return !this.#full;
   }
@@ -128,10 +134,10 @@ export class SocketChannel implements Channel, Task {
     if (this.#closed) return;
     this.#closed = true;
     this.#reason = reason;
-    const tcp = this.#resettable;
-    if (tcp === null) this.#socket.resetAndDestroy();
+    const carrier = this.#carrier;
+    if (carrier === null) this.#socket.resetAndDestroy();
     else {
-      tcp.resetAndDestroy();
+      carrier.resetAndDestroy();
       this.#socket.destroy();
     }
   }
@@ -142,7 +148,7 @@ export class SocketChannel implements Channel, Task {
    */
   detach(): Socket | null {
     const untouched = !this.#attachedBefore && this.#unsentBytes === 0 && !this.#closed &&
-      !this.#writeEnded && this.#resettable === null && this.#peerEnd === "open";
+      !this.#writeEnded && this.#carrier === null && this.#peerEnd === "open";
     if (!untouched || this.#detached) return null;
     this.#detached = true;
     this.#closed = true;
@@ -165,6 +171,14 @@ export class SocketChannel implements Channel, Task {
     else if (this.#peerEnd === "arrived" && this.#flowing()) this.#tellEnd();
   }
 
+  #send(block: Block, start: number, end: number): void {
+    block.retain();
+    this.#unsent.push(block);
+    this.#unsentSizes.push(end - start);
+    this.#unsentBytes += end - start;
+    this.#socket.write(block.bytes.subarray(start, end), this.#written);
+  }
+
   #flowing(): boolean {
     return this.#handler !== null && !this.#paused && !this.#closed;
   }
@@ -173,8 +187,10 @@ export class SocketChannel implements Channel, Task {
   #deliver(): void {
     if (this.#close === "arrived") this.#schedule();
     if (!this.#flowing()) return;
-    if (this.#peerEnd === "open") this.#socket.resume();
-    else if (this.#peerEnd === "arrived") this.#schedule();
+    if (this.#peerEnd === "open") {
+      this.#carrier?.startReading();
+      this.#socket.resume();
+    } else if (this.#peerEnd === "arrived") this.#schedule();
   }
 
   #schedule(): void {
@@ -186,7 +202,7 @@ export class SocketChannel implements Channel, Task {
   #onData(chunk: Uint8Array<ArrayBuffer>): void {
     if (this.#closed || this.#handler === null) return;
     const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    const block = adoptBlock(bytes);
+    const block = consumeBlock(bytes);
     try {
       this.#handler.onData(block, 0, bytes.length);
     } catch (error) {
@@ -196,7 +212,15 @@ export class SocketChannel implements Channel, Task {
   }
 
   #onEnd(): void {
-    if (this.#peerEnd !== "open") return;
+    if (this.#peerEnd !== "open" || this.#closed) return;
+    if (this.#carrier?.truncated === true) {
+      this.#closed = true;
+      this.#reason = new NetError("UNEXPECTED_EOF", {
+        message: "peer closed connection without sending TLS close_notify",
+      });
+      this.#socket.destroy();
+      return;
+    }
     this.#peerEnd = "arrived";
     if (this.#flowing()) this.#tellEnd();
   }
@@ -242,7 +266,11 @@ export class SocketChannel implements Channel, Task {
   }
 
   #onClose(): void {
-    this.#closed = true;
+    if (!this.#closed) {
+      this.#closed = true;
+      const orderly = this.#writeEnded && this.#peerEnd !== "open";
+      this.#reason = orderly ? null : this.#carrier?.closeReason ?? new NetError("ECONNRESET");
+    }
     for (let at = this.#unsentHead; at < this.#unsent.length; at++) this.#unsent[at]!.release();
     this.#unsent.length = 0;
     this.#unsentSizes.length = 0;

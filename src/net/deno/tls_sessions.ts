@@ -1,7 +1,6 @@
 // TLS 1.3 on node:tls, both sides, with our own verdict on every peer (spec/deno-runtime §8).
 import type { Socket } from "node:net";
 import tls from "node:tls";
-import type { Duplex } from "node:stream";
 import type { SocketAddress } from "../../base/address.ts";
 import type { Cancel, Channel, Done } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -20,6 +19,7 @@ import type {
 import { ChannelDuplex } from "./channel_duplex.ts";
 import { clientHandshakeError, type RuntimeError, serverHandshakeError } from "./errors.ts";
 import { HANDSHAKES_MAX, SecureAttempt, SecureAttempts } from "./secure_attempt.ts";
+import { SocketCarrier, type TlsCarrier } from "./tls_carrier.ts";
 import { SocketChannel, type SocketChannelOptions } from "./socket_channel.ts";
 
 /** A {@link SocketChannel} on a TLS session whose peer was accepted. */
@@ -40,7 +40,7 @@ export interface TlsSessionsOptions {
 
 /** What carries the session: the bare socket, or a stream over some other channel. */
 interface Carrier {
-  readonly stream: Socket | ChannelDuplex;
+  readonly below: TlsCarrier;
   readonly peer: SocketAddress;
   readonly local: SocketAddress;
 }
@@ -75,8 +75,8 @@ export class TlsSessions {
     const early = (error: RuntimeError) => {
       if (!attempt.over) attempt.fail(serverHandshakeError(error));
     };
-    carrier.stream.on("error", early);
-    carrier.stream.on("close", () => early(HANG_UP));
+    carrier.below.stream.on("error", early);
+    carrier.below.stream.on("close", () => early(HANG_UP));
     const waiting = options.certificates.get((certificate) => {
       if (attempt.over) return;
       if (certificate instanceof ProxyError) return attempt.fail(certificate);
@@ -103,11 +103,11 @@ export class TlsSessions {
     const fail = (error: RuntimeError) => {
       if (!attempt.over) attempt.fail(clientHandshakeError(error));
     };
-    carrier.stream.on("error", fail);
+    carrier.below.stream.on("error", fail);
     let session: tls.TLSSocket;
     try {
       session = tls.connect({
-        socket: carrier.stream as Duplex,
+        socket: carrier.below.stream,
         // No server name: the peer's address says it all (spec/data-path W3).
         servername: "",
         secureContext: this.#context(certificate),
@@ -138,7 +138,7 @@ export class TlsSessions {
   #accept(carrier: Carrier, certificate: CertifiedKey, attempt: SecureAttempt): void {
     let session: tls.TLSSocket;
     try {
-      session = new tls.TLSSocket(carrier.stream as unknown as Socket, {
+      session = new tls.TLSSocket(carrier.below.stream as Socket, {
         isServer: true,
         secureContext: this.#context(certificate),
         requestCert: true,
@@ -175,7 +175,7 @@ export class TlsSessions {
     const attempt = new SecureAttempt(this.attempts, {
       ...options,
       clock: this.#clock,
-      destroy: () => void carrier.stream.resetAndDestroy(),
+      destroy: () => void carrier.below.resetAndDestroy(),
     });
     const oldest = this.attempts.add(attempt);
     if (oldest !== null) {
@@ -192,7 +192,7 @@ export class TlsSessions {
     attempt.destroy = () => {
       // FIN after the alert, if the library sent one: RST could overtake it.
       session.destroy();
-      carrier.stream.destroy();
+      carrier.below.stream.destroy();
     };
   }
 
@@ -215,11 +215,14 @@ export class TlsSessions {
     session: tls.TLSSocket,
     verdict: Extract<PeerVerdict, { kind: "accepted" }>,
   ): void {
+    // Otherwise the runtime keeps later errors of an accepted session to itself.
+    (session as unknown as { _releaseControl?: () => boolean })._releaseControl?.();
+    carrier.below.established(session);
     const channel = new TlsChannel(session, {
       peer: carrier.peer,
       local: carrier.local,
       clock: this.#clock,
-      resettable: carrier.stream,
+      carrier: carrier.below,
       onBug: this.#onBug,
     }, {
       peerIdentities: verdict.identities,
@@ -258,7 +261,8 @@ function materialError(error: unknown): TlsHandshakeError {
 function carry(channel: Channel): Carrier {
   const { peer, local } = channel;
   const socket = channel instanceof SocketChannel ? channel.detach() : null;
-  return { stream: socket ?? new ChannelDuplex(channel), peer, local };
+  const below = socket === null ? new ChannelDuplex(channel) : new SocketCarrier(socket);
+  return { below, peer, local };
 }
 
 /** The peer's certificates as it sent them, leaf first, then what the library adds from our roots. */
