@@ -9,10 +9,10 @@ import { assert } from "./assert.ts";
 export class Block {
   readonly bytes: Uint8Array<ArrayBuffer>;
   #references = 1;
-  readonly #pool: BlockPool | null;
+  readonly #pool: BlockOwner | null;
 
   /** The creator holds the first reference. */
-  constructor(bytes: Uint8Array<ArrayBuffer>, pool: BlockPool | null) {
+  constructor(bytes: Uint8Array<ArrayBuffer>, pool: BlockOwner | null) {
     this.bytes = bytes;
     this.#pool = pool;
   }
@@ -39,8 +39,13 @@ export class Block {
   }
 }
 
+/** Where a block goes when its last holder releases it. */
+export interface BlockOwner {
+  takeBack(block: Block): void;
+}
+
 /** Lends blocks of one size and keeps a few free ones. Not shared between isolates. */
-export class BlockPool {
+export class BlockPool implements BlockOwner {
   readonly blockBytes: number;
   readonly #idleMax: number;
   readonly #idle: Block[] = [];
@@ -79,6 +84,25 @@ export class BlockPool {
     this.#lent--;
     if (this.#idle.length < this.#idleMax) this.#idle.push(block);
   }
+}
+
+/** Smaller memory is left to the collector: detaching costs more than it gives back. */
+const CONSUMED_BYTES_MIN = 4096;
+
+const FREES_AT_ONCE: BlockOwner = {
+  takeBack({ bytes }) {
+    bytes.buffer.transfer(0);
+  },
+};
+
+/**
+ * Wraps memory that somebody else allocated and that nobody else will look at: where it fills its buffer
+ * it is freed with the last `release()`, not by the collector. Read buffers of 64 KiB pass the engine's
+ * limit for memory outside its heap hundreds of times a gigabyte, and each time it marks the whole heap.
+ */
+export function consumeBlock(bytes: Uint8Array<ArrayBuffer>): Block {
+  const fillsBuffer = bytes.length === bytes.buffer.byteLength;
+  return new Block(bytes, fillsBuffer && bytes.length >= CONSUMED_BYTES_MIN ? FREES_AT_ONCE : null);
 }
 
 /** Wraps memory that somebody else allocated (a runtime's read buffer); freed by the collector. */

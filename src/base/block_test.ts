@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "./assert.ts";
-import { adoptBlock, BlockPool } from "./block.ts";
+import { adoptBlock, BlockPool, consumeBlock } from "./block.ts";
 
 /** A pool of 8-byte blocks that keeps two free ones. */
 function smallPool(): BlockPool {
@@ -58,4 +58,18 @@ Deno.test("adoptBlock() wraps memory without copying, and its last release goes 
   assert(block.bytes === bytes);
   block.release();
   assertEquals(block.references, 0);
+});
+
+Deno.test.each([
+  { name: "frees what fills its buffer", start: 0, bytes: 4096, freed: true },
+  { name: "leaves small memory to the collector", start: 0, bytes: 4095, freed: false },
+  { name: "leaves alone what shares its buffer", start: 1, bytes: 4096, freed: false },
+])("consumeBlock() $name", ({ start, bytes, freed }) => {
+  const buffer = new ArrayBuffer(start + bytes);
+  const block = consumeBlock(new Uint8Array(buffer, start));
+  block.retain();
+  block.release();
+  assertEquals(buffer.detached, false);
+  block.release();
+  assertEquals(buffer.detached, freed);
 });

@@ -97,7 +97,8 @@ export class FakeCa {
     const leaf = await x509.X509CertificateGenerator.create({
       serialNumber: newSerial(),
       subject: [],
-      issuer: this.#root.subjectName.toJSON(),
+      // As it is written there: the same name in another string type would not be the issuer's.
+      issuer: this.#root.subjectName,
       notBefore: new Date(nowMs - backdateMs),
       notAfter: new Date(nowMs + lifetimeMs),
       publicKey: keys.publicKey,
