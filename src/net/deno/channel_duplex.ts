@@ -3,11 +3,15 @@ import { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { adoptBlock, type Block } from "../../base/block.ts";
 import type { Channel, ChannelHandler } from "../../base/channel.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import type { ProxyError } from "../../base/errors.ts";
 import { inputEnded, type TlsCarrier } from "./tls_carrier.ts";
 
 /** One write to a TLS session above; more than the library's batch of 48 KiB can get lost at the end. */
 const SESSION_WRITE_BYTES_MAX = 16 * 1024;
+
+/** How long a channel may take to end after the session on it did. */
+const LINGER_MS = 5000;
 
 /**
  * Node's `Duplex` over any channel, which it takes over. Bytes are copied on the way in, as the stream keeps
@@ -16,6 +20,9 @@ const SESSION_WRITE_BYTES_MAX = 16 * 1024;
 export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier {
   readonly writeBytesMax = SESSION_WRITE_BYTES_MAX;
   readonly #channel: Channel;
+  readonly #clock: Clock;
+  #linger: Timer | null = null;
+  #abort = false;
   #writeDone: (() => void) | null = null;
   #closeReason: ProxyError | null = null;
   #over = false;
@@ -23,9 +30,10 @@ export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier 
   #wanted = false;
   #truncated = false;
 
-  constructor(channel: Channel) {
+  constructor(channel: Channel, clock: Clock) {
     super({ allowHalfOpen: true, autoDestroy: true });
     this.#channel = channel;
+    this.#clock = clock;
     channel.pause();
     channel.attach(this);
   }
@@ -59,6 +67,7 @@ export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier 
   }
 
   resetAndDestroy(): void {
+    this.#abort = true;
     this.destroy();
   }
 
@@ -86,18 +95,21 @@ export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier 
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (!this.#over) this.#channel.reset(null);
+    if (!this.#over) {
+      if (this.#abort || error !== null) this.#channel.reset(null);
+      else this.#leave();
+    }
     done(error);
   }
 
   onData(block: Block, start: number, end: number): void {
-    if (this.push(block.bytes.slice(start, end))) return;
+    if (this.destroyed || this.push(block.bytes.slice(start, end))) return;
     this.#wanted = false;
     this.#channel.pause();
   }
 
   onEnd(): void {
-    this.push(null);
+    if (!this.destroyed) this.push(null);
   }
 
   onWritable(): void {
@@ -109,7 +121,15 @@ export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier 
   onClose(error: ProxyError | null): void {
     this.#over = true;
     this.#closeReason = error;
+    this.#linger?.cancel();
     this.onWritable();
     if (!this.destroyed) this.destroy(error ?? undefined);
+  }
+
+  /** The session is over in order: what it wrote last still goes out, then the peer may end. */
+  #leave(): void {
+    this.#channel.endWrite();
+    this.#channel.resume();
+    this.#linger = this.#clock.after(LINGER_MS, () => this.#channel.reset(null));
   }
 }

@@ -61,7 +61,7 @@ export class TlsSessions {
   }
 
   server(channel: Channel, options: SecureServerOptions, done: Done<SecureChannel>): Cancel {
-    const carrier = carry(channel);
+    const carrier = carry(channel, this.#clock);
     const attempt = this.#begin(carrier, {
       timeoutMs: options.timeoutMs,
       timeoutError: () =>
@@ -93,7 +93,7 @@ export class TlsSessions {
   }
 
   client(channel: Channel, options: SecureClientOptions, done: Done<SecureChannel>): Cancel {
-    const carrier = carry(channel);
+    const carrier = carry(channel, this.#clock);
     const { certificate, expected } = options;
     const attempt = this.#begin(carrier, {
       timeoutMs: options.timeoutMs,
@@ -258,10 +258,10 @@ function materialError(error: unknown): TlsHandshakeError {
 }
 
 /** Takes the socket out of a channel, or wraps the channel as a stream. */
-function carry(channel: Channel): Carrier {
+function carry(channel: Channel, clock: Clock): Carrier {
   const { peer, local } = channel;
   const socket = channel instanceof SocketChannel ? channel.detach() : null;
-  const below = socket === null ? new ChannelDuplex(channel) : new SocketCarrier(socket);
+  const below = socket === null ? new ChannelDuplex(channel, clock) : new SocketCarrier(socket);
   return { below, peer, local };
 }
 
