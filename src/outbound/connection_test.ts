@@ -1,0 +1,346 @@
+// An application's way out (spec/data-path §2.1, §2.9) as the application sees it, and as the access log does.
+import { assert, assertEquals } from "@std/assert";
+import {
+  CLIENT,
+  CLIENT_IP,
+  DataPlaneWorld,
+  PLAIN_IP,
+  SERVER_IP,
+  type WorldOptions,
+} from "../../tests/support/data_plane_world.ts";
+import { HbonePeer } from "../../tests/support/hbone_peer.ts";
+import type { DataPlaneOptions } from "../dataplane.ts";
+import { PERFECT_LINK } from "../net/memory/link_plan.ts";
+
+const APP = { ip: SERVER_IP, port: 8080 };
+
+async function clientWorld(
+  options: WorldOptions = {},
+  planeOptions: Partial<DataPlaneOptions> = {},
+) {
+  const world = await DataPlaneWorld.create(options);
+  for (const ip of [CLIENT_IP, SERVER_IP, PLAIN_IP]) world.network(ip);
+  const { plane, events } = world.client(planeOptions);
+  return { world, plane, events };
+}
+
+Deno.test("OutboundConnection sends what it knows of the source along", async () => {
+  const { world, events } = await clientWorld();
+  const peer = new HbonePeer(world);
+  const user = world.captured(APP);
+  world.drive(() => peer.requests.length === 1);
+  const { facts } = events.openedRecords[0]!;
+  const port = facts.sourceAddress.port;
+  const [method, authority, baggage, forwarded, traceparent, ...rest] = peer.requests[0]!;
+  assertEquals([method!.value, authority!.value, rest.length], ["CONNECT", "10.0.0.2:8080", 0]);
+  assertEquals(baggage, {
+    name: "baggage",
+    value: "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8s.deployment.name=client," +
+      "service.name=client",
+  });
+  assertEquals(forwarded, { name: "forwarded", value: `for="10.0.0.1:${port}"` });
+  assertEquals(traceparent!.value.slice(3, 35), facts.traceId);
+  user.channel.reset(null);
+  peer.close();
+  world.dispose();
+});
+
+Deno.test("OutboundConnection states facts of an HBONE hop", async () => {
+  const { world, events } = await clientWorld();
+  const peer = new HbonePeer(world);
+  const user = world.captured(APP);
+  world.drive(() => peer.requests.length === 1);
+  const { facts } = events.openedRecords[0]!;
+  assertEquals([facts.direction, facts.listener, facts.protocol, facts.mutualTls], [
+    "outbound",
+    "outbound",
+    "HBONE",
+    true,
+  ]);
+  assertEquals(facts.destinationAddress, { ip: SERVER_IP, port: 15008 });
+  assertEquals(facts.hboneAuthority, "10.0.0.2:8080");
+  assertEquals([facts.source!.name, facts.destination!.name], [CLIENT.name, "server"]);
+  assertEquals(facts.sourceIdentity!.uri, "spiffe://cluster.local/ns/default/sa/client");
+  assertEquals(facts.destinationIdentity!.uri, "spiffe://cluster.local/ns/default/sa/server");
+  user.channel.reset(null);
+  peer.close();
+  world.dispose();
+});
+
+Deno.test("OutboundConnection states facts of a plain TCP hop: no own identity, no authority", async () => {
+  const { world, events } = await clientWorld();
+  world.app({ ip: PLAIN_IP, port: 80 });
+  const user = world.captured({ ip: PLAIN_IP, port: 80 });
+  user.send("hi");
+  world.drive(() => user.bytes === 2);
+  const { facts } = events.openedRecords[0]!;
+  assertEquals([facts.protocol, facts.mutualTls, facts.hboneAuthority, facts.sourceIdentity], [
+    "TCP",
+    false,
+    null,
+    null,
+  ]);
+  assertEquals(facts.destinationAddress, { ip: PLAIN_IP, port: 80 });
+  assertEquals(facts.destinationIdentity!.uri, "spiffe://cluster.local/ns/default/sa/plain");
+  user.channel.reset(null);
+  world.dispose();
+});
+
+Deno.test.each([15001, 15006, 15008, 15080].map((port) => ({ port })))(
+  "OutboundConnection refuses a loop to 127.0.0.1:$port (O3)",
+  async ({ port }) => {
+    const { world, events } = await clientWorld();
+    const user = world.captured({ ip: "127.0.0.1", port });
+    world.drive(() => user.closed);
+    assertEquals([user.text, events.openedRecords.length], ["", 0]);
+    assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
+    assertEquals([events.early[0]!.direction, events.early[0]!.destinationAddress], [
+      "outbound",
+      { ip: "127.0.0.1", port },
+    ]);
+    world.dispose();
+  },
+);
+
+Deno.test("OutboundConnection to the own IP's internal port is refused by the own inbound side", async () => {
+  const { world, events } = await clientWorld();
+  const user = world.captured({ ip: CLIENT_IP, port: 15006 });
+  world.drive(() => user.closed);
+  assertEquals(events.ends, ["CONNECT: http status: 503 Service Unavailable"]);
+  assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection waits 5 s for its own workload, then closes (O4)", async () => {
+  const { world, events } = await clientWorld({}, {
+    local: { namespace: "default", name: "ghost", serviceAccount: "client" },
+  });
+  const user = world.captured(APP);
+  world.clock.advance(4_900);
+  assertEquals(user.closed, false);
+  world.drive(() => user.closed);
+  assertEquals(events.refusals, [
+    "failed to fetch information about local workload: client.default (ghost)",
+  ]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection gives the Router 15 s", async () => {
+  const { world, events } = await clientWorld();
+  let cancelled = false;
+  world.router.outbound = () => ({ cancel: () => cancelled = true });
+  const user = world.captured(APP);
+  world.drive(() => user.closed);
+  assertEquals([events.refusals, cancelled], [["deadline has elapsed"], true]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection never falls back to plain TCP", async () => {
+  const { world, events } = await clientWorld();
+  const app = world.app(APP); // Reachable in plain text; its proxy is not there.
+  const user = world.captured(APP);
+  world.drive(() => user.closed);
+  assertEquals(app.conversations.length, 0);
+  assertEquals(events.ends, ["CONNECT: io error: Connection refused (os error 111)"]);
+  world.dispose();
+});
+
+Deno.test.each([
+  {
+    connect: "refuse" as const,
+    port: 15008,
+    ip: SERVER_IP,
+    end: "CONNECT: io error: Connection refused (os error 111)",
+  },
+  {
+    connect: "unreachable" as const,
+    port: 15008,
+    ip: SERVER_IP,
+    end: "CONNECT: io error: No route to host (os error 113)",
+  },
+  {
+    connect: "vanish" as const,
+    port: 15008,
+    ip: SERVER_IP,
+    end: "NETWORK_POLICY: connection timed out, maybe a NetworkPolicy is blocking HBONE port " +
+      "15008: deadline has elapsed",
+  },
+  {
+    connect: "vanish" as const,
+    port: 80,
+    ip: PLAIN_IP,
+    end: "CONNECT: io error: deadline has elapsed",
+  },
+  {
+    connect: "refuse" as const,
+    port: 80,
+    ip: PLAIN_IP,
+    end: "CONNECT: io error: Connection refused (os error 111)",
+  },
+])("OutboundConnection words a failed connect: $end", async ({ connect, port, ip, end }) => {
+  const { world, events } = await clientWorld({
+    plan: ({ from, destination }) =>
+      from === CLIENT_IP && destination.ip === ip && destination.port === port
+        ? { ...PERFECT_LINK, connect }
+        : PERFECT_LINK,
+  });
+  const user = world.captured({ ip, port: 80 });
+  world.drive(() => user.closed);
+  assertEquals(events.ends, [end]);
+  if (connect === "vanish") {
+    assertEquals(Math.round(events.closedRecords[0]!.end.durationMs / 100), 100);
+  }
+  world.dispose();
+});
+
+Deno.test("OutboundConnection closes the application when the peer refuses: DENY there, 401 here", async () => {
+  const { world, events } = await clientWorld({
+    policies: [{
+      name: "no",
+      namespace: "default",
+      scope: "Namespace",
+      action: "Deny",
+      dryRun: false,
+      rules: [[[{ principals: [{ Exact: "cluster.local/ns/default/sa/client" }] }]]],
+    }],
+  });
+  const server = world.server();
+  const user = world.captured(APP);
+  user.send("request");
+  world.drive(() => user.closed);
+  assertEquals(events.ends, ["CONNECT: http status: 401 Unauthorized"]);
+  assertEquals(server.events.ends, [
+    "DENY: connection closed due to policy rejection: explicitly denied by: default/no",
+  ]);
+  assertEquals([user.text, user.closeError?.code], ["", "ECONNRESET"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection says what it cannot do yet", async () => {
+  const { world, events } = await clientWorld();
+  const { router } = world;
+  const ask = router.outbound.bind(router);
+  router.outbound = (question, done) =>
+    ask(question, (outcome) => {
+      if (outcome instanceof Error) return done(outcome);
+      const [candidate] = outcome.candidates;
+      const hop = {
+        protocol: "DOUBLEHBONE",
+        peer: { ip: SERVER_IP, port: 15008 },
+        authority: "example.com:80",
+        expected: [],
+        innerExpected: [],
+      } as const;
+      done({ ...outcome, candidates: [{ ...candidate!, hop }] });
+    });
+  const user = world.captured(APP);
+  world.drive(() => user.closed);
+  assertEquals(events.ends, ["CONNECT: unsupported feature: double HBONE"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection stops connecting when the application resets, and that is no error", async () => {
+  const { world, plane, events } = await clientWorld({
+    plan: ({ destination }) =>
+      destination.port === 15008 ? { ...PERFECT_LINK, connect: "vanish" } : PERFECT_LINK,
+  });
+  const user = world.captured(APP);
+  world.clock.advance(1_000);
+  user.channel.reset(null);
+  world.clock.advance(10);
+  assertEquals(events.ends, ["-: ok"]);
+  assertEquals([plane.stats().connections, plane.stats().timers], [0, 0]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection stops routing when the application resets", async () => {
+  const { world, plane, events } = await clientWorld();
+  let cancelled = false;
+  world.router.outbound = () => ({ cancel: () => cancelled = true });
+  const user = world.captured(APP);
+  world.clock.advance(1_000);
+  user.channel.reset(null);
+  world.clock.advance(10);
+  assertEquals([cancelled, plane.stats().connections, events.openedRecords.length], [true, 0, 0]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection keeps bytes sent before the tunnel stands, half-close included", async () => {
+  const { world } = await clientWorld({
+    plan: ({ destination }) =>
+      destination.port === 15008 ? { ...PERFECT_LINK, connectMs: 2_000 } : PERFECT_LINK,
+  });
+  world.server();
+  const app = world.app(APP);
+  const user = world.captured(APP);
+  user.send("before ");
+  user.send("anybody listens");
+  user.channel.endWrite();
+  world.clock.advance(1_900);
+  assertEquals(app.conversations.length, 0);
+  world.drive(() => user.closed);
+  assertEquals([user.text, user.ended, user.closeError], ["before anybody listens", true, null]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection puts a server's reset to the application as an end (W14, C6)", async () => {
+  const { world, events } = await clientWorld();
+  world.server();
+  const app = world.app(APP);
+  const user = world.captured(APP);
+  world.drive(() => app.conversations.length === 1);
+  app.conversations[0]!.channel.reset(null);
+  world.drive(() => user.ended);
+  user.channel.endWrite();
+  world.drive(() => user.closed);
+  assertEquals(events.ends, ["-: ok"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection ends when the peer freezes, within 30 s (W20)", async () => {
+  const tunnels: (() => void)[] = [];
+  const { world, events } = await clientWorld({
+    onLink: (link) => {
+      if (link.serverEnd.local.port === 15008) tunnels.push(() => link.cutSilently());
+    },
+  });
+  const server = world.server();
+  world.app(APP);
+  const user = world.captured(APP);
+  user.send("hi");
+  world.drive(() => user.bytes === 2);
+  for (const cut of tunnels) cut();
+  const startMs = world.clock.nowMs();
+  world.drive(() => user.ended || user.closed);
+  assert(world.clock.nowMs() - startMs <= 30_000, "the application hears within 10 s + 20 s");
+  user.channel.reset(null);
+  world.drive(() => events.ends.length === 1 && server.events.ends.length === 1);
+  assertEquals(events.ends, ["H2_HANDSHAKE_FAILURE: h2 failed: ping timed out"]);
+  assert(
+    events.messages.includes("warn ztunnel::proxy::h2::client: HBONE ping timeout/error"),
+  );
+  world.dispose();
+});
+
+Deno.test("OutboundServer refuses beyond the connections there may be", async () => {
+  const { world, events } = await clientWorld({}, { limits: { connectionsMax: 1 } });
+  world.app({ ip: PLAIN_IP, port: 80 });
+  const first = world.captured({ ip: PLAIN_IP, port: 80 });
+  const second = world.captured({ ip: PLAIN_IP, port: 80 });
+  first.send("hi");
+  world.drive(() => first.bytes === 2 && second.closed);
+  assertEquals(events.refusals, ["no room for another connection: 1 are open"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection gives a refused application that does not close 1 s, then RST", async () => {
+  const { world, plane } = await clientWorld();
+  const user = world.captured({ ip: "127.0.0.1", port: 15001 });
+  world.drive(() => user.ended);
+  assertEquals(plane.stats().connections, 1);
+  world.clock.advance(900);
+  assertEquals([user.closed, plane.stats().connections], [false, 1]);
+  world.drive(() => user.closed);
+  assertEquals([user.closeError?.code, plane.stats().connections], ["ECONNRESET", 0]);
+  world.dispose();
+});
