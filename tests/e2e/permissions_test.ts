@@ -1,0 +1,82 @@
+// Each grant of deno.json is needed, and its absence is one clear sentence, never a stack trace.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import config from "../../deno.json" with { type: "json" };
+import {
+  flagsOf,
+  type Grant,
+  grantsOf,
+  PERMISSION_SETS,
+  Program,
+} from "../support/command_line.ts";
+
+const REFUSED_WITHIN_MS = 15_000;
+
+interface Case {
+  readonly name: string;
+  readonly set: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly grant: Grant;
+}
+
+/** How each set is used: what a missing grant is noticed by. */
+const USES = [
+  { set: "start", args: ["local"], env: {} },
+  {
+    set: "demo-proxy",
+    args: ["proxy"],
+    env: {
+      PROXY_MODE: "dedicated",
+      PROXY_WORKLOAD_INFO: "default/client/client",
+      XDS_ADDRESS: "",
+      FAKE_CA: "true",
+      FAKE_CA_DIR: ".demo/ca",
+      LOCAL_XDS_PATH: "examples/demo.yaml",
+      IPV6_ENABLED: "false",
+      BIND_ADDRESS: "127.0.0.1",
+      UNSTABLE_ENABLE_SOCKS5: "true",
+    },
+  },
+] as const;
+
+const CASES: Case[] = USES.flatMap(({ set, args, env }) =>
+  grantsOf(PERMISSION_SETS[set]!).map((grant) => ({
+    name: `${set} without ${grant.kind} ${grant.what}`,
+    set,
+    args,
+    env,
+    grant,
+  }))
+);
+
+Deno.test("deno.json grants start neither ffi, run, write nor sys", () => {
+  assertEquals(Object.keys(PERMISSION_SETS["start"]!).sort(), ["env", "net", "read"]);
+  assertStringIncludes(config.tasks.start.command, "--no-prompt -P=start ");
+  assertStringIncludes(config.tasks.demo.command, "--no-prompt -P=demo ");
+});
+
+Deno.test("no permission set binds a wildcard but proxy's, whose mode needs it", () => {
+  for (const [name, set] of Object.entries(PERMISSION_SETS)) {
+    const wild = (set["net"] ?? []).filter((what) => /^(0\.0\.0\.0|\[::\])/.test(what));
+    assertEquals(wild.length > 0, name === "proxy", name);
+  }
+});
+
+Deno.test.each(CASES)("$name: one sentence, exit code 1", async ({ set, args, env, grant }) => {
+  await using program = new Program({
+    flags: flagsOf(PERMISSION_SETS[set]!, grant),
+    args,
+    env,
+  });
+  assertEquals(await program.ended(REFUSED_WITHIN_MS), 1);
+  const lines = program.stderr.trim().split("\n");
+  assertMatch(lines[0]!, /^Error: Missing permission --allow-/);
+  for (const line of lines) {
+    assertMatch(line, /Missing permission --allow-[a-z]+=\S+: needed to \S/);
+    assertStringIncludes(line, `--allow-${grant.kind}=`);
+  }
+  // A range stands for several addresses; everything else is named as it is granted.
+  if (!grant.what.includes("/8")) {
+    assert(lines.some((line) => line.includes(`--allow-${grant.kind}=${grant.what}: `)));
+  }
+});
