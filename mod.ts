@@ -1,8 +1,18 @@
 // ztunnel for Deno: the node proxy of Istio ambient mesh. This is the public entry and the command line.
 import { main } from "./src/main.ts";
 
-export type { Config } from "./src/config/config.ts";
+export type { SocketAddress } from "./src/base/address.ts";
+export { ProxyError } from "./src/base/errors.ts";
+export {
+  type Config,
+  type ConfigSources,
+  type Listeners,
+  type LocalMesh,
+  readConfig,
+  type WorkloadInfo,
+} from "./src/config/config.ts";
+export type { Environment } from "./src/config/env_reader.ts";
 export { ConfigError } from "./src/config/errors.ts";
-export { run, type RunOptions } from "./src/main.ts";
+export { run } from "./src/main.ts";
 
 if (import.meta.main) await main(Deno.args);

@@ -64,6 +64,9 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   const istioVersion = config.proxyMetadata.get("ISTIO_VERSION");
   const build = buildInfo(istioVersion);
   logger.log("info", "ztunnel", `version: ${formatBuildInfo(build)}`);
+  for (const warning of [...config.warnings, ...plan.mesh.warnings]) {
+    logger.log("warn", "ztunnel::config", warning);
+  }
 
   const onBug = (error: unknown) =>
     logger.log("error", "ztunnel::app", "bug outside of any connection", {

@@ -1,5 +1,5 @@
 // The command line: which command, which settings, which signals, which exit code.
-import { type RunOptions, runPlan } from "./app.ts";
+import { runPlan } from "./app.ts";
 import { ProxyError } from "./base/errors.ts";
 import { type Config, readConfig } from "./config/config.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
@@ -11,14 +11,14 @@ import { type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
 import type { Logging } from "./telemetry/logging.ts";
 import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
 
-export type { RunOptions } from "./app.ts";
-
 const COMMANDS = [
   "proxy    run the proxy, driven by environment variables (the default)",
   "local    run a whole mesh on loopback, from a mesh file",
   "version  print the version",
   "help     print this",
 ] as const;
+
+const EXPLICIT_SHUTDOWN = "received explicit shutdown signal";
 
 /** Variables that libraries read by themselves; without the grant they throw. */
 const LIBRARY_VARIABLES = ["LOG_STREAM", "LOG_TOKENS"] as const;
@@ -29,11 +29,16 @@ class StartError extends ProxyError {
 }
 
 /**
- * Runs the proxy of `config` (dedicated mode) until `options.stop` aborts, then drains it.
+ * Runs the proxy of `config` (dedicated mode) until `signal` aborts, then drains it. A shutdown asked for at the
+ * admin port ends it too.
  * @throws {ProxyError} if it cannot start; nothing stays open then.
  */
-export async function run(config: Config, options: RunOptions): Promise<void> {
-  await runPlan(planDedicated(config, readMesh(config)), options);
+export async function run(config: Config, signal: AbortSignal): Promise<void> {
+  const quit = new AbortController();
+  await runPlan(planDedicated(config, readMesh(config)), {
+    stop: AbortSignal.any([signal, quit.signal]),
+    requestStop: () => quit.abort(EXPLICIT_SHUTDOWN),
+  });
 }
 
 /** Runs the command line and ends the process: 0 after a drain, 1 for whatever keeps it from starting. */
@@ -138,7 +143,7 @@ async function runUntilSignal(plan: Plan): Promise<void> {
   try {
     await runPlan(plan, {
       stop: stop.signal,
-      requestStop: () => stop.abort("received explicit shutdown signal"),
+      requestStop: () => stop.abort(EXPLICIT_SHUTDOWN),
       onLogging: (opened) => logging = opened,
       onReady: () => {
         logging?.flushSync(); // So that the banner comes after the lines about the start.

@@ -129,8 +129,8 @@ Deno.test("every folder of src/ and tests/ says in a README what it owns", () =>
   assertEquals(missing, []);
 });
 
-Deno.test("every source file begins with a comment that says what it is", () => {
-  const silent = FILES.filter(({ text }) => !text.startsWith("//") && !text.startsWith("/*"));
+Deno.test("every file of the product begins with a comment that says what it is", () => {
+  const silent = PRODUCT.filter(({ text }) => !text.startsWith("//") && !text.startsWith("/*"));
   assertEquals(silent.map(({ path }) => path), []);
 });
 

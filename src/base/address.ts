@@ -2,7 +2,9 @@
 
 /** An IP address and a port. `ip` is canonical (see {@link parseIp}), `port` is 0 to 65535. */
 export interface SocketAddress {
+  /** Canonical text of an IPv4 or IPv6 address. */
   readonly ip: string;
+  /** 0 to 65535; 0 asks the kernel to choose. */
   readonly port: number;
 }
 

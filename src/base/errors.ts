@@ -8,6 +8,7 @@ export abstract class ProxyError extends Error {
   /** Stable, upper case, made of letters, digits and underscores. */
   abstract readonly code: string;
 
+  /** The message says what was tried, seen and needed. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;

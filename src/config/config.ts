@@ -19,21 +19,29 @@ export const PORTS = {
 
 /** Which workload the proxy speaks for. */
 export interface WorkloadInfo {
+  /** Kubernetes namespace. */
   readonly namespace: string;
+  /** Pod name. */
   readonly name: string;
+  /** Service account, the last part of its SPIFFE ID. */
   readonly serviceAccount: string;
 }
 
 /** Where each server listens. */
 export interface Listeners {
+  /** HBONE, 15008. */
   readonly inbound: SocketAddress;
+  /** Captured plaintext, 15006. */
   readonly inboundPlaintext: SocketAddress;
+  /** Captured outbound connections, 15001. */
   readonly outbound: SocketAddress;
   /** null: off. */
   readonly socks5: SocketAddress | null;
   /** One for each loopback family. */
   readonly admin: readonly SocketAddress[];
+  /** Metrics, 15020. */
   readonly stats: SocketAddress;
+  /** Readiness probes, 15021. */
   readonly readiness: SocketAddress;
 }
 
@@ -44,24 +52,37 @@ export type LocalMesh =
 
 /** Everything that can be set. Frozen, all the way down. */
 export interface Config {
+  /** `PROXY_MODE`. */
   readonly mode: "dedicated";
+  /** `PROXY_WORKLOAD_INFO`. */
   readonly workload: WorkloadInfo;
+  /** `ENABLE_PROXY`. */
   readonly proxyEnabled: boolean;
+  /** `LOCAL_XDS_PATH` or `LOCAL_XDS`; null: none. */
   readonly localMesh: LocalMesh | null;
   /** A throw-away CA; `directory` is where its root lives, null: in memory only. */
   readonly fakeCa: { readonly directory: string | null };
+  /** Where each server listens, `BIND_ADDRESS` and `IPV6_ENABLED` considered. */
   readonly listeners: Listeners;
   /** Ports nobody may be sent to (spec/data-path §0.1). */
   readonly internalPorts: ReadonlySet<number>;
+  /** `IPV6_ENABLED`. */
   readonly ipv6Enabled: boolean;
+  /** `NETWORK`: the name of this node's network; "" by default. */
   readonly network: string;
   /** null: every workload counts as local. */
   readonly nodeName: string | null;
+  /** `ISTIO_META_CLUSTER_ID`, else `CLUSTER_ID`. */
   readonly clusterId: string;
+  /** `CLUSTER_DOMAIN`: the DNS suffix of the cluster. */
   readonly clusterDomain: string;
+  /** `TRUST_DOMAIN`. */
   readonly trustDomain: string;
+  /** `SECRET_TTL`: validity of certificates asked for, in milliseconds. */
   readonly secretTtlMs: number;
+  /** Pooled HBONE connections: streams of each, and milliseconds unused until released. */
   readonly pool: { readonly streamsMax: number; readonly idleMs: number };
+  /** Windows and largest frame we advertise, in octets. */
   readonly http2: {
     readonly streamWindowBytes: number;
     readonly connectionWindowBytes: number;
@@ -75,16 +96,23 @@ export interface Config {
   } | null;
   /** Callers' addresses for applications: true: must work, false: never, null: try. */
   readonly originalSource: boolean | null;
+  /** `ENABLE_RESPONSE_BAGGAGE`. */
   readonly responseBaggage: boolean;
+  /** `LOCALHOST_APP_TUNNEL`. */
   readonly localhostAppTunnel: boolean;
+  /** `AUTHZ_POLICY_INFO_LOGGING`: the level of authorization decision lines. */
   readonly authorizationLogLevel: "debug" | "info";
   /** RUST_LOG as written. */
   readonly logFilter: string;
+  /** `LOG_FORMAT`. */
   readonly logFormat: "plain" | "json";
+  /** How long connections may go on after the signal, in milliseconds. */
   readonly drainDeadlineMs: number;
   /** What DNS was asked for; it is not built yet and stays off. */
   readonly dns: { readonly asked: boolean; readonly address: string };
+  /** `TUNNEL_DIALER`: which TLS client opens tunnels. */
   readonly tunnelDialer: "node" | "deno";
+  /** `IO_PROVIDER`: which network implementation is used. */
   readonly ioProvider: "deno";
   /** ProxyConfig's metadata, for the control plane. */
   readonly proxyMetadata: ReadonlyMap<string, string>;
@@ -92,6 +120,7 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
+/** What the settings depend on beside the environment. */
 export interface ConfigSources {
   /** Text of the mesh configuration file (MESH_CONFIG_PATH); null or absent where there is none. */
   readonly meshConfigText?: string | null;

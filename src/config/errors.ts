@@ -3,6 +3,7 @@ import { ProxyError } from "../base/errors.ts";
 
 /** Settings cannot be used; printed as `Error: <message>`, exit 1 (spec/config-and-observability §2.1). */
 export class ConfigError extends ProxyError {
+  /** Stable; the message says which setting. */
   readonly code = "CONFIG_INVALID";
 }
 
