@@ -111,6 +111,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   #toCall: Http2Stream[] = [];
   #spareList: Http2Stream[] = [];
   #idleDue = false;
+  #endingDue = false;
   #closeDue = false;
   #taskPending = false;
   readonly #task = { runTask: () => this.#runTask() };
@@ -248,6 +249,10 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       if (this.openStreams === 0 && this.#phase === "running") this.#handler.onIdle();
     }
     this.#endIfDrained();
+    if (this.#endingDue) {
+      this.#endingDue = false;
+      if (this.#phase === "ending") this.#handler.onEnding?.();
+    }
     if (this.#phase === "running" && this.#writer.writable) this.#writer.flush();
     if (this.#closeDue && this.#toCall.length === 0) {
       this.#closeDue = false;
@@ -469,6 +474,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     const said = this.#side === "server" && this.#drain === "final" && code === 0;
     if (!said) this.#writer.goAway(this.#lastPeerId, code);
     this.#phase = "ending";
+    this.#endingDue = true;
     this.#reader.stop();
     this.#failStreams(reason);
     this.#writer.flush();
@@ -497,6 +503,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   #onTransportEnd(): void {
     if (this.#phase !== "running") return; // Both sides have ended; onClose follows.
     this.#phase = "ending";
+    this.#endingDue = true;
     this.#reader.stop();
     if (this.openStreams > 0) this.#reason ??= this.#goneReason();
     this.#failStreams(this.#reason);

@@ -55,6 +55,11 @@ export interface H2ConnectionHandler {
   onHeaderBlock(open: boolean): void;
   /** The number of open streams fell to zero. */
   onIdle(): void;
+  /**
+   * All is said: what is written goes out, then the transport's end, and `onClose` follows when the peer ends too. A
+   * peer need not do that, nor read; an owner who will not wait for ever sets a limit here and calls `abort`.
+   */
+  onEnding?(): void;
   /** The connection is over; every stream has been or will be told in the same turn. Exactly once, last. */
   onClose(error: ProxyError | null): void;
 }
