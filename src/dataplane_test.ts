@@ -1,10 +1,31 @@
+// Whole data planes: what they carry, how they start, drain and stop (spec/data-path §0.1, §6).
 import { assertEquals } from "@std/assert";
 import {
+  CLIENT,
   CLIENT_IP,
   DataPlaneWorld,
+  NotedEvents,
   PLAIN_IP,
   SERVER_IP,
 } from "../tests/support/data_plane_world.ts";
+import { connectTo, HboneClient } from "../tests/support/hbone_client.ts";
+import { ProxyError } from "./base/errors.ts";
+import { SeededRandom } from "./base/random.ts";
+import { BindError, type DataPlane, startDataPlane } from "./dataplane.ts";
+import { PERFECT_LINK } from "./net/memory/link_plan.ts";
+import type { Listener } from "./net/network.ts";
+
+/** A SOCKS5 client that has said "hello" to an echoing application through two data planes. */
+async function connected() {
+  const world = await DataPlaneWorld.create();
+  const client = world.client();
+  const server = world.server();
+  world.app({ ip: SERVER_IP, port: 8080 });
+  const user = world.socks({ ip: SERVER_IP, port: 8080 });
+  user.send("hello");
+  world.drive(() => user.text === "hello");
+  return { world, client, server, user };
+}
 
 Deno.test("startDataPlane() carries a SOCKS5 client's bytes to an application behind two proxies", async () => {
   const world = await DataPlaneWorld.create();
@@ -45,5 +66,274 @@ Deno.test("startDataPlane() carries a captured connection, in HBONE or in plain 
   }
   assertEquals(client.events.openedRecords.map(({ facts }) => facts.protocol), ["HBONE", "TCP"]);
   assertEquals(client.events.openedRecords[0]!.facts.sourceAddress.ip, CLIENT_IP);
+  world.dispose();
+});
+
+function deadline(plane: DataPlane, deadlineMs: number): { done: boolean } {
+  const state = { done: false };
+  plane.drain(deadlineMs, () => state.done = true);
+  return state;
+}
+
+// Binding (spec/data-path §0.1).
+
+Deno.test("startDataPlane() opens 15008, then 15001, then 15080", async () => {
+  const world = await DataPlaneWorld.create();
+  const order: number[] = [];
+  const network = world.network(CLIENT_IP);
+  const listen = network.listen.bind(network);
+  network.listen = (address, ...rest) => {
+    order.push(address.port);
+    return listen(address, ...rest);
+  };
+  const { plane } = world.client();
+  assertEquals(order, [15008, 15001, 15080]);
+  assertEquals(plane.local, {
+    inbound: { ip: CLIENT_IP, port: 15008 },
+    outbound: { ip: CLIENT_IP, port: 15001 },
+    socks5: { ip: "127.0.0.1", port: 15080 },
+  });
+  world.dispose();
+});
+
+Deno.test.each([
+  { taken: { ip: CLIENT_IP, port: 15008 } },
+  { taken: { ip: CLIENT_IP, port: 15001 } },
+  { taken: { ip: "127.0.0.1", port: 15080 } },
+])(
+  "startDataPlane() leaves nothing open when $taken.ip:$taken.port is taken",
+  async ({ taken }) => {
+    const world = await DataPlaneWorld.create();
+    const occupants: Listener[] = [];
+    world.network(CLIENT_IP).listen(taken, { backlog: 1, keepalive: null }, () => {}, (outcome) => {
+      if (!(outcome instanceof ProxyError)) occupants.push(outcome);
+    });
+    world.clock.runUntilIdle();
+    const { outcome } = world.tryPlane(CLIENT, CLIENT_IP, {
+      listeners: {
+        inbound: { ip: CLIENT_IP, port: 15008 },
+        outbound: { ip: CLIENT_IP, port: 15001 },
+        socks5: { ip: "127.0.0.1", port: 15080 },
+      },
+    });
+    if (!(outcome instanceof BindError)) throw new Error("Expected a BindError");
+    assertEquals(
+      outcome.message,
+      `failed to bind to address ${taken.ip}:${taken.port}: Address already in use (os error 98)`,
+    );
+    assertEquals(world.fabric.openSockets, 1);
+    occupants[0]!.close();
+    world.dispose();
+  },
+);
+
+Deno.test("startDataPlane() cancelled half way leaves nothing open, and calls nobody", async () => {
+  const world = await DataPlaneWorld.create();
+  let called = false;
+  const start = startDataPlane({
+    network: world.network(CLIENT_IP),
+    router: world.router,
+    certificates: world.sources.get(CLIENT.name)!,
+    events: new NotedEvents(),
+    clock: world.clock,
+    random: new SeededRandom(1),
+    local: CLIENT,
+    listeners: { inbound: { ip: CLIENT_IP, port: 15008 } },
+  }, () => called = true);
+  start.cancel();
+  world.clock.advance(10);
+  assertEquals([called, world.fabric.openSockets], [false, 0]);
+  world.dispose();
+});
+
+// Draining (spec/data-path §6.1; spec/config-and-observability §4.4).
+
+Deno.test("DataPlane.drain() of an idle data plane is over at once", async () => {
+  const world = await DataPlaneWorld.create();
+  const { plane, events } = world.client();
+  const drained = deadline(plane, 5_000);
+  assertEquals(drained.done, false);
+  world.clock.advance(1);
+  assertEquals(drained.done, true);
+  assertEquals(
+    events.lines.map(({ message, fields }) => `${message} ${fields.component}`),
+    ["shutdown complete inbound", "shutdown complete outbound", "shutdown complete socks5"],
+  );
+  world.dispose();
+});
+
+Deno.test("DataPlane.drain() closes listeners at once and lets connections finish", async () => {
+  const { world, client, server, user } = await connected();
+  const drained = [deadline(client.plane, 5_000), deadline(server.plane, 5_000)];
+  const late = [
+    world.tryDial(world.network(CLIENT_IP), { ip: "127.0.0.1", port: 15080 }),
+    world.tryDial(world.network(CLIENT_IP), { ip: SERVER_IP, port: 15008 }),
+  ];
+  assertEquals(late.map((outcome) => outcome instanceof ProxyError && outcome.code), [
+    "ECONNREFUSED",
+    "ECONNREFUSED",
+  ]);
+  world.clock.advance(3_000);
+  user.send(" and more");
+  world.drive(() => user.text === "hello and more");
+  assertEquals(drained.map(({ done }) => done), [false, false]);
+  user.channel.endWrite();
+  world.drive(() => user.closed);
+  world.clock.advance(1_000);
+  assertEquals(drained.map(({ done }) => done), [true, true]);
+  assertEquals([client.events.ends, server.events.ends], [["-: ok"], ["-: ok"]]);
+  assertEquals(
+    [...client.events.messages, ...server.events.messages].filter((line) => /expired/.test(line)),
+    [],
+  );
+  world.dispose();
+});
+
+Deno.test("DataPlane.drain() cuts what is left at the deadline, and says so once per listener", async () => {
+  for (const who of ["client", "server"] as const) {
+    const { world, user, ...planes } = await connected();
+    const { plane, events } = planes[who];
+    const drained = deadline(plane, 2_000);
+    world.clock.advance(1_999);
+    assertEquals([drained.done, user.closed], [false, false]);
+    world.clock.advance(2);
+    assertEquals(drained.done, true);
+    assertEquals(events.ends, ["-: connection closed due to connection drain"]);
+    const expired = "drain duration expired with pending connections, forcefully shutting down";
+    assertEquals(
+      events.lines.filter(({ level, message }) => level === "warn" && message === expired)
+        .map(({ fields }) => fields.component),
+      [who === "client" ? "socks5" : "inbound"],
+    );
+    user.channel.reset(null);
+    world.dispose();
+  }
+});
+
+Deno.test("DataPlane.drain() sends GOAWAY: peers open their next tunnel elsewhere (W23)", async () => {
+  const world = await DataPlaneWorld.create();
+  const { plane } = world.server();
+  world.app({ ip: SERVER_IP, port: 8080 });
+  const client = await HboneClient.connect(world);
+  const call = client.call(connectTo("10.0.0.2:8080"));
+  world.clock.advance(1);
+  const drained = deadline(plane, 5_000);
+  world.clock.advance(1);
+  assertEquals(client.goAways, [2 ** 31 - 1, 1]);
+  call.send("still here");
+  world.clock.advance(1);
+  assertEquals([call.text, drained.done, client.closed], ["still here", false, false]);
+  call.stream!.endWrite();
+  world.clock.advance(1);
+  assertEquals([drained.done, client.closed], [true, true]);
+  world.dispose();
+});
+
+Deno.test("DataPlane.drain() is not held up by a peer that ignores GOAWAY", async () => {
+  const world = await DataPlaneWorld.create();
+  const { plane } = world.server();
+  const client = await HboneClient.connect(world);
+  for (const link of world.fabric.links) link.cutSilently();
+  const drained = deadline(plane, 5_000);
+  world.clock.advance(5_001);
+  assertEquals(drained.done, true);
+  client.h2.abort(null);
+  world.dispose();
+});
+
+Deno.test("DataPlane.stop() cuts everything now, under the same words", async () => {
+  const { world, client, server, user } = await connected();
+  let stopped = 0;
+  server.plane.stop(() => stopped++);
+  client.plane.stop(() => stopped++);
+  world.clock.advance(10);
+  assertEquals([stopped, user.closed], [2, true]);
+  for (const { events } of [client, server]) {
+    assertEquals(events.ends, ["-: connection closed due to connection drain"]);
+  }
+  world.dispose();
+});
+
+Deno.test("DataPlane.stop() makes a running drain sooner; every caller is told", async () => {
+  const { world, client, user } = await connected();
+  const drained = deadline(client.plane, 60_000);
+  let stopped = false;
+  world.clock.advance(10);
+  assertEquals(drained.done, false);
+  client.plane.stop(() => stopped = true);
+  world.clock.advance(10);
+  assertEquals([drained.done, stopped, user.closed], [true, true, true]);
+  const again = deadline(client.plane, 1_000);
+  world.clock.advance(1);
+  assertEquals(again.done, true);
+  world.dispose();
+});
+
+Deno.test("DataPlane.drain() while connecting: the tunnel may still come, or is cut at the deadline", async () => {
+  const world = await DataPlaneWorld.create({
+    plan: ({ destination }) =>
+      destination.port === 15008 ? { ...PERFECT_LINK, connect: "vanish" } : PERFECT_LINK,
+  });
+  world.network(SERVER_IP);
+  const { plane, events } = world.client();
+  const user = world.socks({ ip: SERVER_IP, port: 8080 });
+  const drained = deadline(plane, 2_000);
+  world.clock.advance(2_100);
+  assertEquals([drained.done, user.closed], [true, true]);
+  assertEquals(events.ends, ["-: connection closed due to connection drain"]);
+  world.dispose();
+});
+
+Deno.test("DataPlane.revoke() ends tunnels of a revoked peer on both nodes, flagged (W25)", async () => {
+  for (const who of ["client", "server"] as const) {
+    const { world, user, ...planes } = await connected();
+    assertEquals(planes[who].plane.revoke(() => true), 1);
+    user.channel.endWrite();
+    world.drive(() => user.closed);
+    world.clock.advance(2_000);
+    assertEquals(planes[who].events.ends, [
+      "CERT_REVOKED: connection closed: peer certificate revoked by CRL",
+    ]);
+    world.dispose();
+  }
+});
+
+// Sharing.
+
+Deno.test("startDataPlane() puts 200 connections through two tunnels of 100 streams", async () => {
+  const world = await DataPlaneWorld.create();
+  const client = world.client();
+  const server = world.server();
+  world.app({ ip: SERVER_IP, port: 8080 });
+  const users = Array.from({ length: 200 }, () => world.captured({ ip: SERVER_IP, port: 8080 }));
+  users.forEach((user, index) => user.send(`user ${index}`));
+  world.drive(() => users.every((user, index) => user.text === `user ${index}`));
+  assertEquals(client.plane.stats().outboundTransports, 2);
+  assertEquals(server.plane.stats().inboundTransports, 2);
+  assertEquals(server.plane.stats().streams, 200);
+  for (const user of users) user.channel.endWrite();
+  world.drive(() => users.every(({ closed }) => closed));
+  assertEquals(client.events.ends, Array(200).fill("-: ok"));
+  world.dispose();
+});
+
+Deno.test("startDataPlane() gives every byte back: 2,000 connections opened and closed in turns", async () => {
+  const world = await DataPlaneWorld.create();
+  const client = world.client();
+  world.server();
+  const app = world.app({ ip: SERVER_IP, port: 8080 });
+  for (let round = 0; round < 20; round++) {
+    const users = Array.from({ length: 100 }, () => world.captured({ ip: SERVER_IP, port: 8080 }));
+    users.forEach((user) => user.send("hi"));
+    world.drive(() => users.every(({ bytes }) => bytes === 2));
+    users.forEach((user, index) =>
+      index % 2 === 0 ? user.channel.endWrite() : user.channel.reset(null)
+    );
+    world.drive(() => users.every(({ closed }) => closed));
+    world.clock.advance(10);
+    assertEquals(client.plane.stats().connections, 0);
+    app.conversations.length = 0;
+  }
+  assertEquals(client.events.ends, Array(2_000).fill("-: ok"));
   world.dispose();
 });

@@ -26,7 +26,7 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   readonly #pings: PingKeeper;
   /** True once no more streams will be opened: then it closes with its last stream. */
   #released = false;
-  /** After our GOAWAY: a peer that does not end in return does not keep us. */
+  /** Runs once all is said, see {@link onEnding}. */
   #closing: Timer | null = null;
 
   constructor(
@@ -63,7 +63,7 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    if (this.#h2.openStreams === 0) this.#end();
+    if (this.#h2.openStreams === 0) this.#h2.drain();
   }
 
   /** Drops the transport without GOAWAY; its streams hear `reason` (W28). */
@@ -100,7 +100,7 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
   onHeaderBlock(_open: boolean): void {}
 
   onIdle(): void {
-    if (this.#released) this.#end();
+    if (this.#released) this.#h2.drain();
   }
 
   onClose(_error: ProxyError | null): void {
@@ -109,14 +109,13 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
     this.#owner.onConnectionClosed(this);
   }
 
-  #end(): void {
-    if (this.#closing !== null) return;
+  /** A peer that does not end in return does not keep us. */
+  onEnding(): void {
     this.#stopTimers();
     this.#closing = this.#parts.clock.after(this.#parts.limits.goAwayMsMax, () => {
       this.#closing = null;
       this.#h2.abort(null);
     });
-    this.#h2.drain();
   }
 
   #stopTimers(): void {

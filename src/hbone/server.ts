@@ -40,7 +40,7 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
   #firstRequest: Timer | null;
   /** While a header block has begun and not ended. */
   #openBlock: Timer | null = null;
-  /** After our own GOAWAY: a peer that reads nothing does not keep us. */
+  /** Runs once all is said, see {@link onEnding}. */
   #closing: Timer | null = null;
 
   constructor(channel: SecureChannel, parts: DataPlaneParts, owner: ServerConnectionOwner) {
@@ -127,13 +127,16 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
     this.#owner.onServerClosed(this, error);
   }
 
-  /** GOAWAY with `code`; reset soon after if the peer does not take it. */
-  #close(code: keyof typeof H2_CODE_NUMBERS, reason: ProxyError): void {
-    if (this.#closing !== null) return;
+  /** A peer that takes neither our GOAWAY nor our end does not keep us. */
+  onEnding(): void {
     this.#stopTimers();
-    this.#closing = this.#parts.clock.after(this.#parts.limits.goAwayMsMax, () => {
-      this.#h2.abort(reason);
+    this.#closing ??= this.#parts.clock.after(this.#parts.limits.goAwayMsMax, () => {
+      this.#closing = null;
+      this.#h2.abort(null);
     });
+  }
+
+  #close(code: keyof typeof H2_CODE_NUMBERS, reason: ProxyError): void {
     this.#h2.close(H2_CODE_NUMBERS[code], reason);
   }
 
