@@ -27,6 +27,8 @@ export function flagsOf(set: PermissionSet, without?: Grant): string[] {
 
 export interface CommandLine {
   readonly flags: readonly string[];
+  /** A file to run instead of mod.ts. */
+  readonly program?: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -39,13 +41,13 @@ export class Program implements AsyncDisposable {
   stdout = "";
   stderr = "";
 
-  constructor({ flags, args, env }: CommandLine) {
+  constructor({ flags, program = "mod.ts", args, env }: CommandLine) {
     const kept = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
       const value = Deno.env.get(name);
       return value === undefined ? [] : [[name, value]];
     });
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-prompt", ...flags, "mod.ts", ...args],
+      args: ["run", "--quiet", "--no-prompt", ...flags, program, ...args],
       cwd: ROOT,
       clearEnv: true,
       env: { ...Object.fromEntries(kept), NO_COLOR: "1", DENO_TLS_CA_STORE: "", ...env },
