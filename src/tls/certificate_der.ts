@@ -59,14 +59,19 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
   const certificate = outer.inside(outer.expect(DER_TAG.sequence));
   outer.finish();
   const tbs = certificate.inside(certificate.expect(DER_TAG.sequence));
-  certificate.expect(DER_TAG.sequence);
-  certificate.expect(DER_TAG.bitString);
+  const outerAlgorithm = certificate.expect(DER_TAG.sequence);
+  const signature = certificate.contents(certificate.expect(DER_TAG.bitString));
   certificate.finish();
+  if (signature[0] !== 0) throw new DerError("signature is not whole octets");
 
   const versionBox = tbs.optional(0xa0);
   const version = versionBox === null ? 1 : readVersion(tbs.inside(versionBox));
   tbs.expect(DER_TAG.integer);
-  tbs.expect(DER_TAG.sequence);
+  // Named twice, once under the signature: both must agree (RFC 5280 §4.1.1.2).
+  const innerAlgorithm = tbs.expect(DER_TAG.sequence);
+  if (!sameBytes(tbs.contents(innerAlgorithm), certificate.contents(outerAlgorithm))) {
+    throw new DerError("signature algorithms differ");
+  }
   const issuer = tbs.expect(DER_TAG.sequence);
   const validity = tbs.inside(tbs.expect(DER_TAG.sequence));
   const subject = tbs.expect(DER_TAG.sequence);
@@ -97,6 +102,13 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
     version,
     ...extensions,
   };
+}
+
+/** Octet by octet. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function readVersion(box: DerReader): number {

@@ -5,6 +5,7 @@ import {
   EKU_SERVER_AUTH,
   parseCertificate,
   type ParsedCertificate,
+  sameBytes,
 } from "./certificate_der.ts";
 import { DerError } from "./der.ts";
 import { PeerRejectedError } from "./errors.ts";
@@ -199,12 +200,6 @@ function parseOrNull(der: Uint8Array<ArrayBuffer>): ParsedCertificate | null {
     if (error instanceof DerError) return null;
     throw error;
   }
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 function rejection(code: PeerRejectedError["code"], text: string): PeerRejectedError {
