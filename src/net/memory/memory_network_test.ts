@@ -3,7 +3,7 @@ import {
   FixedCertificates,
   issueCertificate,
   meshIdentity,
-} from "../../../tests/support/certificates.ts";
+} from "../../../tests/support/fixed_certificates.ts";
 import { NotingHandler, patternBytes } from "../../../tests/support/channel_contract.ts";
 import { driveClock, Outcome } from "../../../tests/support/memory_pair.ts";
 import { MeshCa } from "../../../tests/support/mesh_ca.ts";

@@ -3,7 +3,7 @@ import {
   FixedCertificates,
   issueCertificate,
   meshIdentity,
-} from "../../../tests/support/certificates.ts";
+} from "../../../tests/support/fixed_certificates.ts";
 import {
   channelContract,
   NotingHandler,
