@@ -133,7 +133,7 @@ class CopySide implements ChannelHandler {
   #ended = false;
   /** A write to this channel answered false, and it has not been told writable since. */
   #full = false;
-  /** The other side is gone: reset this one as soon as what was written to it is on its way. */
+  /** The other side is gone: reset this one as soon as what was written to it is on its way. Its bytes are dropped. */
   #abandoned = false;
 
   constructor(copy: Copy, channel: Channel, direction: CopyDirection) {
@@ -147,6 +147,7 @@ class CopySide implements ChannelHandler {
   }
 
   onData(block: Block, start: number, end: number): void {
+    if (this.#abandoned) return;
     const target = this.other;
     if (target.closed) return this.#abandon();
     // A channel that is closed but has not said so yet takes nothing; its onClose() decides about us.
@@ -165,7 +166,7 @@ class CopySide implements ChannelHandler {
 
   onWritable(): void {
     this.#full = false;
-    if (this.#abandoned) this.#channel.reset(null);
+    if (this.#abandoned && !this.#ended) this.#channel.reset(null);
     else if (this.other.closed) this.#channel.endWrite();
     else this.other.#channel.resume();
   }
@@ -188,9 +189,11 @@ class CopySide implements ChannelHandler {
 
   /** Nobody takes this channel's bytes any more. */
   #abandon(): void {
-    this.#channel.pause();
-    if (this.#full) this.#abandoned = true;
-    else this.#channel.reset(null);
+    if (!this.#full) return this.#channel.reset(null);
+    // Reading on and dropping, since a paused channel may be unable to say that it is over (an HTTP/2 stream that
+    // the peer has reset holds its bytes and its end back).
+    this.#abandoned = true;
+    this.#channel.resume();
   }
 
   /** A channel that fails ends the direction it is the source of; if that is over, the one it is the target of. */

@@ -569,6 +569,49 @@ Deno.test("Copy pauses the source when a write is refused, and resumes it when t
   assertEquals(client.paused, false);
 });
 
+Deno.test("Copy hears the end of a full side that it has given up, although nothing more is writable", () => {
+  const { client, server, counters, outcomes } = fakeRig();
+  const block = adoptBlock(new Uint8Array(10));
+  server.answer = false;
+  client.handler!.onData(block, 0, 10);
+  client.close(new NetError("ECONNRESET"));
+  server.handler!.onData(block, 0, 10);
+  server.handler!.onData(block, 0, 10);
+  assertEquals([server.paused, server.closed, counters.bytesToClient], [false, false, 0]);
+  server.handler!.onEnd();
+  server.close(null);
+  assertEquals(outcomes, [null]);
+});
+
+Deno.test("Copy resets a side that it has given up as soon as that takes bytes again", () => {
+  const { client, server, outcomes } = fakeRig();
+  const block = adoptBlock(new Uint8Array(10));
+  server.answer = false;
+  client.answer = false;
+  client.handler!.onData(block, 0, 10);
+  server.handler!.onData(block, 0, 10);
+  assertEquals([client.paused, server.paused], [true, true]);
+  client.close(new NetError("ECONNRESET"));
+  assertEquals([server.paused, server.closed, server.writeEnded], [false, false, false]);
+  server.handler!.onWritable();
+  assertEquals(server.closed, true);
+  server.close(server.resetReason);
+  assertEquals(outcomes, [null]);
+});
+
+Deno.test("Copy ends a given-up side in order where that has ended itself", () => {
+  const { client, server, outcomes } = fakeRig();
+  server.answer = false;
+  client.handler!.onData(adoptBlock(new Uint8Array(10)), 0, 10);
+  client.close(new NetError("ECONNRESET"));
+  server.handler!.onData(adoptBlock(new Uint8Array(10)), 0, 10);
+  server.handler!.onEnd();
+  server.handler!.onWritable();
+  assertEquals([server.closed, server.writeEnded], [false, true]);
+  server.close(null);
+  assertEquals(outcomes, [null]);
+});
+
 Deno.test("Copy counts nothing for a channel that is over but has not said so", () => {
   const { client, server, counters, outcomes } = fakeRig();
   server.closed = true;
