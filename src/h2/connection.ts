@@ -7,6 +7,8 @@ import type { Clock } from "../base/clock.ts";
 import { NetError, type ProxyError } from "../base/errors.ts";
 import { AbuseBudget, STREAM_ERRORS_MAX } from "./abuse_budget.ts";
 import { ClosedStreams } from "./closed_streams.ts";
+import { CreditKeeper } from "./credit_keeper.ts";
+import { DataSender } from "./data_sender.ts";
 import {
   H2_CODE_NUMBERS,
   type H2Code,
@@ -14,7 +16,7 @@ import {
   H2ConnectionError,
   H2StreamError,
 } from "./errors.ts";
-import { DEFAULT_WINDOW_BYTES, ReceiveWindow, SendWindow } from "./flow_window.ts";
+import { DEFAULT_WINDOW_BYTES } from "./flow_window.ts";
 import { FrameReader, type FrameSink, PREFACE } from "./frame_reader.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import { HeaderCollector } from "./header_collector.ts";
@@ -23,10 +25,8 @@ import { HpackEncoder } from "./hpack/encoder.ts";
 import { HpackError } from "./hpack/errors.ts";
 import { type H2ConnectionOptions, type H2Limits, limitsFor } from "./options.ts";
 import { judgeRequest, judgeResponse, trailersFault } from "./request_rules.ts";
-import { SendScheduler } from "./send_scheduler.ts";
 import { applyPeerSettings, DEFAULT_PEER_SETTINGS, encodeLocalSettings } from "./settings.ts";
 import { Http2Stream, type StreamOwner } from "./stream.ts";
-import { canSend } from "./stream_state.ts";
 import type {
   H2Connection,
   H2ConnectionHandler,
@@ -42,9 +42,6 @@ export const WAITING_STREAMS_MAX = 1024;
 
 /** Resets by the peer, of requests not answered, that their owners have not noticed yet (design §5). */
 export const PENDING_RESETS_MAX = 20;
-
-/** What one stream sends before the next one's turn, when several wait. */
-export const SEND_QUANTUM_BYTES = 65_536;
 
 /** The largest stream id (RFC 9113 §5.1.1); in GOAWAY it means "none refused yet". */
 const STREAM_ID_LIMIT = 2 ** 31 - 1;
@@ -99,13 +96,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   #dataStream: Http2Stream | null = null;
   #pendingResets = 0;
 
-  readonly #sendWindow = new SendWindow(DEFAULT_WINDOW_BYTES);
-  readonly #receiveWindow: ReceiveWindow;
-  readonly #scheduler = new SendScheduler<Http2Stream>();
-  /** Streams whose bytes are all sent but for which the transport asked to wait. */
-  #awaitTransport: Http2Stream[] = [];
-  /** Streams that are owed a WINDOW_UPDATE for which the transport had no room. */
-  readonly #creditOwed = new Set<Http2Stream>();
+  readonly #sender: DataSender;
+  readonly #credit: CreditKeeper;
 
   /** Streams to be called in the task; swapped with the spare list while it runs. */
   #toCall: Http2Stream[] = [];
@@ -126,7 +118,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#reader = new FrameReader(options.side, this, this.#limits);
     this.#writer = new FrameWriter(options.transport, options.pool);
     this.#collector = new HeaderCollector(this.#limits.headerListBytesMax);
-    this.#receiveWindow = new ReceiveWindow(this.#limits.connectionWindowBytes);
+    this.#sender = new DataSender(this.#writer, (stream) => this.#dropIfClosed(stream));
+    this.#credit = new CreditKeeper(this.#writer, this.#limits.connectionWindowBytes);
     this.#start();
     options.transport.attach({
       onData: (block, start, end) => this.#receive(block, start, end),
@@ -158,7 +151,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   }
 
   get heldBytes(): number {
-    return this.#receiveWindow.heldBytes;
+    return this.#credit.heldBytes;
   }
 
   // What the owner calls.
@@ -226,7 +219,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
 
   #runTask(): void {
     this.#taskPending = false;
-    this.#pump();
+    if (this.#phase === "running") this.#sender.pump();
     const streams = this.#toCall;
     this.#toCall = this.#spareList;
     let called = 0;
@@ -281,36 +274,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   }
 
   sendData(stream: Http2Stream, block: Block, start: number, end: number): boolean {
-    if (
-      stream.hasQueued || !this.#scheduler.isEmpty || !this.#writer.writable ||
-      stream.state === "waiting"
-    ) {
-      stream.queue(block, start, end);
-      this.#scheduleSending(stream);
-      return false;
-    }
-    while (start < end) {
-      const bytes = Math.min(
-        end - start,
-        this.#sendWindow.bytes,
-        stream.sendWindow.bytes,
-        this.#settings.maxFrameBytes,
-      );
-      if (bytes <= 0 || !this.#writer.writable) {
-        stream.queue(block, start, end);
-        this.#scheduleSending(stream);
-        break;
-      }
-      this.#sendWindow.take(bytes);
-      stream.sendWindow.take(bytes);
-      this.#writer.data(stream.id, block, start, start + bytes, false);
-      start += bytes;
-    }
     this.#schedule();
-    if (start < end) return false;
-    if (this.#writer.writable) return true;
-    this.#awaitTransport.push(stream);
-    return false;
+    return this.#sender.send(stream, block, start, end);
   }
 
   sendEnd(stream: Http2Stream): void {
@@ -353,58 +318,9 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#schedule();
   }
 
-  /** Queues `stream` for its turn if bytes and window are there; a closed window brings it here again. */
-  #scheduleSending(stream: Http2Stream): void {
-    if (!stream.hasQueued || stream.sendWindow.bytes <= 0 || !canSend(stream.state)) return;
-    this.#scheduler.add(stream);
+  #resumeSending(stream: Http2Stream): void {
+    this.#sender.resume(stream);
     this.#schedule();
-  }
-
-  /** Sends what windows and transport allow, one quantum per stream and turn. */
-  #pump(): void {
-    if (this.#phase !== "running") return;
-    while (this.#writer.writable && this.#sendWindow.bytes > 0) {
-      const stream = this.#scheduler.shift();
-      if (stream === undefined) break;
-      this.#sendQuantum(stream);
-      if (stream.hasQueued) this.#scheduleSending(stream);
-      else this.#noteQueueEmpty(stream);
-    }
-    if (!this.#writer.writable || this.#awaitTransport.length === 0) return;
-    const drained = this.#awaitTransport;
-    this.#awaitTransport = [];
-    for (const stream of drained) if (!stream.hasQueued) stream.noteDrained();
-  }
-
-  #sendQuantum(stream: Http2Stream): void {
-    const queue = stream.toSend!;
-    let quantumLeft = SEND_QUANTUM_BYTES;
-    while (quantumLeft > 0 && !queue.isEmpty && this.#writer.writable) {
-      const start = queue.headStart;
-      const bytes = Math.min(
-        queue.headEnd - start,
-        quantumLeft,
-        this.#sendWindow.bytes,
-        stream.sendWindow.bytes,
-        this.#settings.maxFrameBytes,
-      );
-      if (bytes <= 0) return;
-      const last = stream.endsAfterSend && bytes === queue.bytes;
-      this.#sendWindow.take(bytes);
-      stream.sendWindow.take(bytes);
-      this.#writer.data(stream.id, queue.headBlock, start, start + bytes, last);
-      queue.consume(bytes);
-      quantumLeft -= bytes;
-      if (last) {
-        stream.noteEndSent();
-        this.#dropIfClosed(stream);
-      }
-    }
-  }
-
-  #noteQueueEmpty(stream: Http2Stream): void {
-    if (this.#writer.writable) stream.noteDrained();
-    else this.#awaitTransport.push(stream);
   }
 
   /** Client: announces waiting requests while the peer's stream limit allows it. */
@@ -418,51 +334,24 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       this.#streams.set(stream.id, stream);
       this.#writer.headers(stream.id, stream.request!, this.#encoder, false);
       stream.request = null;
-      if (stream.hasQueued) this.#scheduleSending(stream);
+      if (stream.hasQueued) this.#resumeSending(stream);
       else if (stream.endsAfterSend) this.sendEnd(stream);
       this.#schedule();
     }
   }
 
   returnCredit(stream: Http2Stream, bytes: number): void {
-    const connectionDue = this.#receiveWindow.consume(bytes);
-    const streamDue = stream.receiveWindow.consume(bytes);
-    if (connectionDue || streamDue) this.#announceCredit(stream);
+    if (this.#credit.give(stream, bytes)) this.#schedule();
   }
 
-  #announceCredit(stream: Http2Stream): void {
-    if (this.#phase !== "running") return;
-    if (!this.#writer.writable) {
-      // Collected rather than queued, so that a peer that never reads cannot make a queue of these.
-      if (stream.isReceiving) this.#creditOwed.add(stream);
-      return;
-    }
-    if (stream.isReceiving) {
-      const credit = stream.receiveWindow.takeCredit();
-      if (credit > 0) this.#writer.windowUpdate(stream.id, credit);
-    }
-    this.#announceConnectionCredit();
-  }
-
-  #announceConnectionCredit(): void {
-    const credit = this.#receiveWindow.takeCredit();
-    if (credit > 0) this.#writer.windowUpdate(0, credit);
-    this.#schedule();
-  }
-
-  /** Received octets that no stream takes. */
   #dropBytes(bytes: number): void {
-    if (this.#receiveWindow.consume(bytes) && this.#writer.writable) {
-      this.#announceConnectionCredit();
-    }
+    if (this.#credit.drop(bytes)) this.#schedule();
   }
 
   #onTransportWritable(): void {
     if (this.#phase !== "running") return;
     this.#writer.onTransportWritable();
-    this.#announceConnectionCredit();
-    for (const stream of this.#creditOwed) this.#announceCredit(stream);
-    this.#creditOwed.clear();
+    this.#credit.onTransportWritable();
     this.#schedule();
   }
 
@@ -482,13 +371,13 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   }
 
   #failStreams(reason: ProxyError | null): void {
+    this.#sender.clear();
+    this.#credit.stop();
     for (const stream of this.#waiting.splice(0)) stream.fail(reason);
     for (const stream of this.#streams.values()) stream.fail(reason);
     this.#streams.clear();
     this.#found = null;
     this.#dataStream = null;
-    this.#awaitTransport.length = 0;
-    this.#creditOwed.clear();
     this.#schedule();
   }
 
@@ -584,9 +473,9 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
 
   onDataFrame(streamId: number, payloadBytes: number): void {
     this.#dataStream = null;
-    if (!this.#receiveWindow.charge(payloadBytes)) {
+    if (!this.#credit.charge(payloadBytes)) {
       throw new H2ConnectionError(
-        `Cannot accept DATA of ${payloadBytes} bytes: connection window has ${this.#receiveWindow.bytes}`,
+        `Cannot accept DATA of ${payloadBytes} bytes: connection window has ${this.#credit.windowBytes}`,
         { code: "FLOW_CONTROL_ERROR" },
       );
     }
@@ -715,15 +604,15 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     if (this.#drain === "final") return; // Above the last id we promised: not looked at.
     this.#lastPeerId = streamId;
     if (dependsOnItself) {
-      return this.#fault(streamId, "PROTOCOL_ERROR", "Cannot accept stream: depends on itself");
+      return this.#refuse(streamId, "PROTOCOL_ERROR", "Cannot accept stream: depends on itself");
     }
     if (this.#streams.size >= this.#limits.concurrentStreamsMax) {
-      return this.#fault(streamId, "REFUSED_STREAM", "Cannot accept stream: too many are open");
+      return this.#refuse(streamId, "REFUSED_STREAM", "Cannot accept stream: too many are open");
     }
     if (over) return this.#refuseHeaders(streamId, endStream);
     const verdict = judgeRequest(headers, endStream);
     if (verdict.kind === "malformed") {
-      return this.#fault(streamId, "PROTOCOL_ERROR", `Cannot accept request: ${verdict.why}`);
+      return this.#refuse(streamId, "PROTOCOL_ERROR", `Cannot accept request: ${verdict.why}`);
     }
     const stream = new Http2Stream(streamId, this, "open", {
       sendBytes: this.#settings.initialWindowBytes,
@@ -736,12 +625,23 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#handler.onRequest(stream, headers, endStream);
   }
 
+  /** A request that its owner never gets to see. */
+  #refuse(streamId: number, code: H2Code, detail: string): void {
+    this.#handler.onRequestRefused?.(streamId, new H2StreamError(detail, { code }));
+    this.#fault(streamId, code, detail);
+  }
+
   /** A header list above our limit: 431, and the stream is over (design §5). */
   #refuseHeaders(streamId: number, endStream: boolean): void {
     const headers = [{ name: ":status", value: "431" }];
     this.#writer.headers(streamId, headers, this.#encoder, true);
     if (!endStream) this.#writer.resetStream(streamId, H2_CODE_NUMBERS.NO_ERROR);
     this.#closedStreams.add(streamId, "resetByUs");
+    const detail = "Cannot accept request: its header list is above our limit";
+    this.#handler.onRequestRefused?.(
+      streamId,
+      new H2StreamError(detail, { code: "ENHANCE_YOUR_CALM" }),
+    );
     this.#chargeBudget();
     this.#schedule();
   }
@@ -827,7 +727,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#settingsSeen = true;
     this.#writer.settingsAck();
     this.#schedule();
-    this.#writer.setFrameBytesMax(after.maxFrameBytes);
+    this.#sender.setFrameBytesMax(after.maxFrameBytes);
     if (after.headerTableBytes !== before.headerTableBytes) {
       this.#encoder.setPeerTableBytes(after.headerTableBytes);
     }
@@ -846,7 +746,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
         code: "FLOW_CONTROL_ERROR",
       });
     }
-    this.#scheduleSending(stream);
+    this.#resumeSending(stream);
   }
 
   onPing(bytes: Uint8Array, start: number): void {
@@ -882,7 +782,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
 
   onWindowUpdate(streamId: number, increment: number): void {
     if (streamId === 0) {
-      if (increment === 0 || !this.#sendWindow.add(increment)) {
+      if (increment === 0 || !this.#sender.addCredit(increment)) {
         throw new H2ConnectionError(`Cannot add ${increment} to the connection window`, {
           code: increment === 0 ? "PROTOCOL_ERROR" : "FLOW_CONTROL_ERROR",
         });
@@ -898,7 +798,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       this.#fault(streamId, code, `Cannot add ${increment} to the window`);
       return;
     }
-    this.#scheduleSending(stream);
+    this.#resumeSending(stream);
   }
 
   // Streams.
@@ -941,8 +841,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   #drop(stream: Http2Stream, how: "ended" | "resetByUs" | "resetByPeer"): void {
     this.#streams.delete(stream.id);
     this.#closedStreams.add(stream.id, how);
-    this.#scheduler.remove(stream);
-    this.#creditOwed.delete(stream);
+    this.#sender.remove(stream);
+    this.#credit.forget(stream);
     if (this.#found === stream) this.#found = null;
     this.#announceWaiting();
     this.#noteMaybeIdle();

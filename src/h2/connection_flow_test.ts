@@ -11,7 +11,7 @@ import {
   settings,
   windowUpdate,
 } from "../../tests/support/h2_raw.ts";
-import { SEND_QUANTUM_BYTES } from "./connection.ts";
+import { SEND_QUANTUM_BYTES } from "./data_sender.ts";
 
 /** A server with stream 1 open and answered. */
 function openTunnel(options: RawOptions = {}): RawSetup {
