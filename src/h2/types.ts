@@ -45,6 +45,11 @@ export interface H2ConnectionHandler {
    * attached and resumed. `endStream`: the client has ended its side already.
    */
   onRequest(stream: H2Stream, headers: HeaderList, endStream: boolean): void;
+  /**
+   * Server: a request was refused before it got to `onRequest`: malformed, header list above our limit, or more
+   * streams than allowed. The peer has its answer; `detail` of the error says what was wrong.
+   */
+  onRequestRefused?(streamId: number, error: ProxyError): void;
   /** The peer's first SETTINGS, then each later change. */
   onPeerSettings(settings: PeerSettings): void;
   /** Answer to our PING; the eight octets are lent. */
