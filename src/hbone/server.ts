@@ -23,6 +23,8 @@ export interface ServerConnectionOwner {
     headers: HeaderList,
     endStream: boolean,
   ): void;
+  /** A request that never came to be one: malformed, or its headers above the limit. It has its answer. */
+  onServerRefused(connection: ServerConnection, error: ProxyError): void;
   /** It is over; exactly once, last. Null after an orderly end. */
   onServerClosed(connection: ServerConnection, error: ProxyError | null): void;
 }
@@ -30,7 +32,7 @@ export interface ServerConnectionOwner {
 /** Owns its transport from the end of the handshake until `onServerClosed`. */
 export class ServerConnection implements H2ConnectionHandler, PingTarget {
   readonly channel: SecureChannel;
-  /** Requests handed on so far. */
+  /** Requests so far, refused ones included. */
   requests = 0;
   readonly #parts: DataPlaneParts;
   readonly #owner: ServerConnectionOwner;
@@ -97,6 +99,13 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
     this.#firstRequest = null;
     this.requests++;
     this.#owner.onServerRequest(this, stream, headers, endStream);
+  }
+
+  onRequestRefused(_streamId: number, error: ProxyError): void {
+    this.#firstRequest?.cancel();
+    this.#firstRequest = null;
+    this.requests++;
+    this.#owner.onServerRefused(this, error);
   }
 
   onPeerSettings(_settings: PeerSettings): void {}

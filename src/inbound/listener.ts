@@ -1,13 +1,15 @@
 // The HBONE listener, 15008: accept, authenticate, serve each CONNECT (spec/data-path §3.1).
-import type { SocketAddress } from "../base/address.ts";
+import { formatAddress, type SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
 import { NetError, ProxyError } from "../base/errors.ts";
+import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
 import {
   DrainError,
   HandshakeFailed,
+  Http2Failure,
   Http2HandshakeFailed,
   LimitReached,
 } from "../hbone/errors.ts";
@@ -139,17 +141,36 @@ export class InboundServer implements Component, ServerConnectionOwner {
     tunnel.begin(this.#budget, hasRoom);
   }
 
+  onServerRefused(server: ServerConnection, error: ProxyError): void {
+    this.#report(server.channel, new Http2Failure(error));
+    if (error instanceof H2Error) {
+      this.#parts.events.log("debug", "ztunnel::proxy::h2::server", error.detail);
+    }
+  }
+
   /** A peer that never sent a request is told apart: what it did is the only thing to say of it. */
   onServerClosed(server: ServerConnection, error: ProxyError | null): void {
     this.#servers.delete(server);
-    const ours = error instanceof DrainError;
-    if (error !== null && !ours && server.requests === 0) {
-      this.#report(server.channel, new Http2HandshakeFailed(error));
-    } else if (error !== null && !ours) {
-      const text = `HBONE connection from ${server.channel.peer.ip} ended: ${error.message}`;
-      this.#parts.events.log("debug", "ztunnel::proxy::h2::server", text);
+    if (error !== null && !(error instanceof DrainError)) {
+      if (server.requests === 0) this.#report(server.channel, new Http2HandshakeFailed(error));
+      else this.#logEnd(server, error);
     }
     this.#reportQuiet();
+  }
+
+  /** What the peer did wrong is worth a warning; that it went away is not. */
+  #logEnd(server: ServerConnection, error: ProxyError): void {
+    const broken = error instanceof H2Error && error.origin === "detected";
+    const { peer, local } = server.channel;
+    this.#parts.events.log(
+      broken || error instanceof LimitReached ? "warn" : "debug",
+      "ztunnel::proxy::h2::server",
+      `HBONE connection ended: ${broken ? error.detail : error.message}`,
+      {
+        "src.addr": { unquoted: formatAddress(peer) },
+        "dst.addr": { unquoted: formatAddress(local) },
+      },
+    );
   }
 
   #accept(channel: Channel): void {

@@ -12,11 +12,19 @@ import { assert } from "../base/assert.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import { parseAuthority } from "../hbone/authority.ts";
 import { encodeBaggage, NO_BAGGAGE, parseBaggage } from "../hbone/baggage.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
-import { ApplicationUnreachable, BadRequest, flagOf, LimitReached } from "../hbone/errors.ts";
+import {
+  ApplicationUnreachable,
+  BadRequest,
+  flagOf,
+  Http2Failure,
+  LimitReached,
+  PathError,
+} from "../hbone/errors.ts";
 import { forwardedHost } from "../hbone/forwarded.ts";
 import { headerValue } from "../hbone/header_text.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
@@ -125,11 +133,14 @@ export class InboundTunnel implements ChannelHandler {
   /** The peer gave up, its connection ended, or our own answer ended the stream. */
   onClose(error: ProxyError | null): void {
     const state = this.#state;
-    if (state.kind === "routing") this.#cancelRouting(state);
+    const failure = streamFailure(error);
+    if (state.kind === "routing") {
+      this.#cancelRouting(state);
+      if (failure !== null) this.#report(failure);
+    }
     if (state.kind === "dialing") {
       state.step.cancel();
-      const known = error !== null && flagOf(error) !== "CONNECT" ? error : null;
-      this.#close(state.record, state.registration, known);
+      this.#close(state.record, state.registration, failure);
     }
     this.#over();
   }
@@ -354,6 +365,13 @@ const SPOOF_FAILURES: ReadonlySet<string> = new Set([
   "EADDRNOTAVAIL",
   "EINVAL",
 ]);
+
+/** Why a stream ended before its 200; null where the peer, or its connection, just went away (C6). */
+function streamFailure(error: ProxyError | null): ProxyError | null {
+  if (error instanceof PathError) return error;
+  const fault = error instanceof H2Error && error.code !== "NO_ERROR" && error.code !== "CANCEL";
+  return fault ? new Http2Failure(error) : null;
+}
 
 /** The HTTP status of a refusal by the Router (spec/data-path §1.7). */
 function routeStatus(error: ProxyError): number {
