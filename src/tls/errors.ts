@@ -50,7 +50,7 @@ export class PeerRejectedError extends ProxyError {
  * A handshake failed. On the accepting side `message` is what follows `tls handshake error: ` in the
  * access log, on the dialing side what follows `io error: `. `code` is a {@link PeerRejection}, or one of
  * `HANDSHAKE_EOF`, `HANDSHAKE_TIMEOUT`, `HANDSHAKES_MAX`, `NO_ALPN`, `NOT_TLS`, `TLS_VERSION`,
- * `TLS_ALERT`, `TLS_PROTOCOL`, `TLS_MATERIAL`.
+ * `TLS_ALERT`, `TLS_PROTOCOL`, `TLS_MATERIAL`, `FOREIGN_TICKET`.
  */
 export class TlsHandshakeError extends ProxyError {
   readonly code: string;

@@ -1,7 +1,7 @@
 // The network of the runtime's own sockets: node:net and node:tls, no FFI.
 import net from "node:net";
 import { formatAddress, isIpv6, parseIp, type SocketAddress } from "../../base/address.ts";
-import type { Cancel, Channel, Done } from "../../base/channel.ts";
+import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
 import {
@@ -14,6 +14,7 @@ import {
   type SecureClientOptions,
   type SecureServerOptions,
 } from "../network.ts";
+import { DenoDialer, DenoDialerError } from "./deno_dialer.ts";
 import { DenoListener, isOutOfDescriptors } from "./deno_listener.ts";
 import {
   isPermissionMissing,
@@ -35,6 +36,10 @@ export interface DenoNetworkOptions {
   readonly descriptorsMax?: number;
   /** TLS handshakes in progress. */
   readonly handshakesMax?: number;
+  /** Peers remembered as having made a full handshake (see `TlsSessions`). */
+  readonly introductionsMax?: number;
+  /** How `dialSecure` does TLS. `deno` only where `denoDialerRefusal` found nothing. Default `node`. */
+  readonly tunnelDialer?: "node" | "deno";
   /** Told what a handler threw, before its connection is reset. Default: the runtime's uncaught error. */
   readonly onBug?: (error: unknown) => void;
 }
@@ -47,6 +52,8 @@ export interface DenoNetworkCounts {
   readonly handshakesRefused: number;
   /** Handshakes under way now. */
   readonly handshakesUnderWay: number;
+  /** Accepted TLS sessions that came in on a ticket, let in or not. */
+  readonly sessionsResumed: number;
   /** Listening sockets opened anew. */
   readonly listenersRenewed: number;
 }
@@ -68,7 +75,9 @@ export class DenoNetwork implements Network {
   #connectionsMax: number;
   #connectionsRefused = 0;
   #renewedByClosed = 0;
-  #extraSockets = 0;
+  readonly #denoDialer: DenoDialer | null;
+  /** Connections of the `deno` dialer, which are no node sockets. */
+  #denoConns = 0;
 
   constructor(options: DenoNetworkOptions) {
     this.#clock = options.clock;
@@ -80,11 +89,22 @@ export class DenoNetwork implements Network {
       clock: options.clock,
       onBug: this.#onBug,
       ...(options.handshakesMax === undefined ? {} : { handshakesMax: options.handshakesMax }),
+      ...(options.introductionsMax === undefined
+        ? {}
+        : { introductionsMax: options.introductionsMax }),
     });
+    this.#denoDialer = options.tunnelDialer === "deno"
+      ? new DenoDialer({
+        clock: options.clock,
+        onBug: this.#onBug,
+        onOpened: () => void this.#denoConns++,
+        onClosed: () => void this.#denoConns--,
+      })
+      : null;
   }
 
   get openSockets(): number {
-    return this.#sockets.size + this.#listeners.size + this.#extraSockets;
+    return this.#sockets.size + this.#listeners.size + this.#denoConns;
   }
 
   get counts(): DenoNetworkCounts {
@@ -94,6 +114,7 @@ export class DenoNetwork implements Network {
       connectionsRefused: this.#connectionsRefused,
       handshakesRefused: this.#sessions.attempts.refused,
       handshakesUnderWay: this.#sessions.attempts.underWay,
+      sessionsResumed: this.#sessions.sessionsResumed,
       listenersRenewed,
     };
   }
@@ -132,6 +153,12 @@ export class DenoNetwork implements Network {
     options: SecureClientOptions,
     done: Done<SecureChannel>,
   ): Cancel {
+    if (this.#denoDialer !== null) {
+      const text = "TLS inside a stream needs TUNNEL_DIALER=node";
+      channel.reset(null);
+      this.#clock.soon({ runTask: () => done(new DenoDialerError(text)) });
+      return NOTHING_TO_CANCEL;
+    }
     return this.#sessions.client(channel, options, done);
   }
 
@@ -148,6 +175,7 @@ export class DenoNetwork implements Network {
     options: DialOptions & { readonly tls: SecureClientOptions },
     done: Done<SecureChannel>,
   ): Cancel {
+    if (this.#denoDialer !== null) return this.#denoDialer.dial(address, options, done);
     let current: Cancel;
     current = this.dial(address, options, (channel) => {
       if (channel instanceof ProxyError) return done(new DialError("connect", channel));

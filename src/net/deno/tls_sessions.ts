@@ -22,6 +22,9 @@ import { HANDSHAKES_MAX, SecureAttempt, SecureAttempts } from "./secure_attempt.
 import { SocketCarrier, type TlsCarrier } from "./tls_carrier.ts";
 import { SocketChannel, type SocketChannelOptions } from "./socket_channel.ts";
 
+/** Pairs of own identity and peer's leaf remembered from full handshakes; the oldest goes first. */
+export const INTRODUCTIONS_MAX = 4096;
+
 /** A {@link SocketChannel} on a TLS session whose peer was accepted. */
 export class TlsChannel extends SocketChannel implements SecureChannel {
   readonly security: PeerSecurity;
@@ -36,6 +39,7 @@ export interface TlsSessionsOptions {
   readonly clock: Clock;
   readonly onBug: (error: unknown) => void;
   readonly handshakesMax?: number;
+  readonly introductionsMax?: number;
 }
 
 /** What carries the session: the bare socket, or a stream over some other channel. */
@@ -48,15 +52,20 @@ interface Carrier {
 /** TLS on top of channels, for one data plane. */
 export class TlsSessions {
   readonly attempts: SecureAttempts;
+  /** Accepted sessions that came in on a ticket, let in or not. */
+  sessionsResumed = 0;
   readonly #clock: Clock;
   readonly #onBug: (error: unknown) => void;
   readonly #verdicts = new VerdictCache();
+  readonly #introductionsMax: number;
+  readonly #introductions = new Set<string>();
   /** Kept as long as the certificate they are made from, which is per identity and generation. */
   readonly #contexts = new WeakMap<CertifiedKey, tls.SecureContext>();
 
   constructor(options: TlsSessionsOptions) {
     this.#clock = options.clock;
     this.#onBug = options.onBug;
+    this.#introductionsMax = options.introductionsMax ?? INTRODUCTIONS_MAX;
     this.attempts = new SecureAttempts(options.handshakesMax ?? HANDSHAKES_MAX);
   }
 
@@ -157,11 +166,30 @@ export class TlsSessions {
     session.on("secure", () => {
       if (attempt.over) return;
       // The library calls this for refused and for resumed clients too: only our verdict counts.
+      if (session.isSessionReused()) this.sessionsResumed++;
       const trustDomain = ownTrustDomain(certificate);
       const verdict = this.#judge(session, certificate, { role: "client", trustDomain });
       if (verdict.kind === "rejected") attempt.fail(rejectedClient(verdict.error));
-      else this.#deliver(attempt, carrier, session, verdict);
+      else if (!this.#introduced(certificate, verdict.leafSha256, session.isSessionReused())) {
+        attempt.fail(new TlsHandshakeError("FOREIGN_TICKET", FOREIGN_TICKET_TEXT));
+      } else this.#deliver(attempt, carrier, session, verdict);
     });
+  }
+
+  /**
+   * The runtime's tickets are good at every server of the isolate. A resumed session is let in only where the
+   * same peer once made a full handshake with the same identity of ours.
+   */
+  #introduced(certificate: CertifiedKey, leafSha256: string, resumed: boolean): boolean {
+    const key = `${leafSha256} ${certificate.identity.uri}`;
+    if (resumed) return this.#introductions.has(key);
+    this.#introductions.delete(key);
+    if (this.#introductions.size >= this.#introductionsMax) {
+      const oldest = this.#introductions.values().next().value;
+      if (oldest !== undefined) this.#introductions.delete(oldest);
+    }
+    this.#introductions.add(key);
+    return true;
   }
 
   #begin(
@@ -247,6 +275,9 @@ export class TlsSessions {
     return context;
   }
 }
+
+const FOREIGN_TICKET_TEXT =
+  'Custom { kind: InvalidData, error: General("session ticket of another server") }';
 
 /** Stands for a close without an error. */
 const HANG_UP: RuntimeError = new Error("socket hang up");
