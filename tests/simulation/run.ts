@@ -1,0 +1,544 @@
+// One simulation: whole proxies on the memory network, from the first listener to the last timer, in one call.
+import { assert, assertEquals } from "@std/assert";
+import type { SocketAddress } from "../../src/base/address.ts";
+import type { Channel } from "../../src/base/channel.ts";
+import { ProxyError } from "../../src/base/errors.ts";
+import { VirtualClock } from "../../src/base/virtual_clock.ts";
+import { type DataPlane, startDataPlane } from "../../src/dataplane.ts";
+import { FakeCa } from "../../src/identity/fake_ca.ts";
+import type { Link } from "../../src/net/memory/link.ts";
+import type { LinkPlan } from "../../src/net/memory/link_plan.ts";
+import { type LinkQuestion, MemoryFabric } from "../../src/net/memory/memory_fabric.ts";
+import type { MemoryNetwork } from "../../src/net/memory/memory_network.ts";
+import type { Keepalive, Listener } from "../../src/net/network.ts";
+import type { CertifiedKey } from "../../src/tls/certificate.ts";
+import { FixedCertificates, meshIdentity } from "../support/fixed_certificates.ts";
+import { NotedEvents } from "../support/data_plane_world.ts";
+import { Draws } from "./draws.ts";
+import { Party } from "./party.ts";
+import {
+  type ConversationPlan,
+  type Disturbance,
+  drawScenario,
+  FIRST_PORT,
+  MESHED_HOSTS,
+  type Scenario,
+} from "./scenario.ts";
+import { type Host, StaticRouter, UNROUTABLE_PORT } from "./static_router.ts";
+
+/** Virtual time in which everything undisturbed must have ended. */
+const CONVERSATIONS_MS_MAX = 1_800_000;
+/** After which pooled connections have left, cut ones have died of silence, and no timer may be left. */
+const QUIET_MS = 360_000;
+/** For disturbed conversations to end by themselves: longer than keepalive, PING and all limits of the data path. */
+const CHANCE_MS = 60_000;
+/** In which a kernel gives up on what it cannot deliver (see `RETRANSMIT_GIVE_UP_MS`). */
+const GIVE_UP_MS = 1_000_000;
+/** Short, so that cut connections of applications are noticed soon. */
+const KEEPALIVE: Keepalive = { idleMs: 20_000, intervalMs: 5_000, probes: 3 };
+
+const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]);
+
+export const HOSTS: readonly Host[] = Array.from({ length: MESHED_HOSTS + 1 }, (_, index) => ({
+  ip: `10.0.0.${index + 1}`,
+  name: `host-${index}`,
+  identity: meshIdentity("default", `host-${index}`),
+  plain: index === MESHED_HOSTS,
+}));
+
+/** What takes promises to make, made before any run: two certificates per host. */
+export interface Materials {
+  readonly certificates: readonly (readonly [CertifiedKey, CertifiedKey])[];
+}
+
+export async function prepareMaterials(): Promise<Materials> {
+  const nowMs = new VirtualClock().wallMs();
+  const ca = await FakeCa.create({ nowMs });
+  const validity = { nowMs, lifetimeMs: 864_000_000, backdateMs: 120_000 };
+  const certificates: [CertifiedKey, CertifiedKey][] = [];
+  for (const { identity } of HOSTS) {
+    certificates.push([await ca.issue(identity, validity), await ca.issue(identity, validity)]);
+  }
+  return { certificates };
+}
+
+/** What a run did, to be added up and compared. */
+export interface RunReport {
+  /** Equal for equal runs: every octet count, end and time went into it. */
+  readonly digest: number;
+  readonly conversations: number;
+  /** Conversations that nothing disturbed, and whose every octet arrived. */
+  readonly wholeConversations: number;
+  readonly payloadBytes: number;
+  readonly virtualMs: number;
+}
+
+/** Runs the scenario of `seed`. Throws at the first thing that is wrong. */
+export function simulate(seed: number, materials: Materials): RunReport {
+  const draws = new Draws(seed);
+  const run = new Run(drawScenario(seed, draws), draws, materials);
+  run.start();
+  run.converse();
+  run.settle();
+  run.stop();
+  return run.report();
+}
+
+interface Conversation {
+  readonly plan: ConversationPlan;
+  readonly destination: SocketAddress;
+  readonly client: Party;
+  readonly server: Party;
+  /** Something happened that may cost it bytes or its end. */
+  disturbed: boolean;
+  started: boolean;
+  /** The dial failed: there is nothing else to wait for on the client's side. */
+  dialError: ProxyError | null;
+  accepted: boolean;
+}
+
+interface Plane {
+  readonly host: Host;
+  readonly certificates: FixedCertificates;
+  readonly events: NotedEvents;
+  plane: DataPlane;
+  drained: "no" | "asked" | "done";
+}
+
+class Run {
+  readonly #scenario: Scenario;
+  readonly #draws: Draws;
+  readonly #materials: Materials;
+  readonly #clock = new VirtualClock();
+  readonly #fabric: MemoryFabric;
+  readonly #router: StaticRouter;
+  readonly #planes: Plane[] = [];
+  readonly #conversations: Conversation[] = [];
+  readonly #listeners: Listener[] = [];
+  readonly #networks = new Map<string, MemoryNetwork>();
+  readonly #stalled = new Set<Link>();
+  /** A link was cut silently. */
+  #cut = false;
+  #digest = 0x811c9dc5;
+
+  constructor(scenario: Scenario, draws: Draws, materials: Materials) {
+    this.#scenario = scenario;
+    this.#draws = draws;
+    this.#materials = materials;
+    this.#clock.timersPerTurn = scenario.timersPerTurn;
+    this.#fabric = new MemoryFabric({
+      clock: this.#clock,
+      random: draws,
+      plan: (question) => this.#linkPlan(question),
+    });
+    this.#router = new StaticRouter(this.#clock, draws, HOSTS, {
+      deniedPorts: scenario.conversations.filter(({ kind }) => kind === "denied").map(portOf),
+      spoofSource: scenario.spoofSource,
+    });
+  }
+
+  start(): void {
+    for (let index = 0; index < MESHED_HOSTS; index++) this.#startPlane(index);
+    for (const plan of this.#scenario.conversations) this.#prepare(plan);
+    this.#clock.runUntilIdle();
+    assertEquals(this.#listeners.length, this.#conversations.length - this.#count("refused"));
+    for (const conversation of this.#conversations) {
+      this.#clock.after(conversation.plan.startMs, () => this.#dial(conversation));
+    }
+    for (const disturbance of this.#scenario.disturbances) {
+      this.#clock.after(disturbance.atMs, () => this.#disturb(disturbance));
+    }
+  }
+
+  /** Until everybody has ended who can. */
+  converse(): void {
+    this.#drive(
+      () => this.#conversations.every((each) => each.disturbed ? each.started : this.#isOver(each)),
+      CONVERSATIONS_MS_MAX,
+    );
+    // The disturbed ones get their chance, then they are ended by hand.
+    this.#clock.advance(CHANCE_MS);
+    for (const { client, server } of this.#conversations) {
+      client.reset();
+      server.reset();
+    }
+    this.#clock.advance(this.#cut ? GIVE_UP_MS : 1_000);
+    for (const conversation of this.#conversations) this.#judge(conversation);
+    this.#judgeEvents();
+  }
+
+  /** Nothing may be left but pooled connections, then not even those. */
+  settle(): void {
+    for (const { plane, host } of this.#planes) {
+      const { connections, streams, tracked, heldBytes, blocksLent, faults } = plane.stats();
+      assertEquals(
+        { connections, streams, tracked, heldBytes, blocksLent, faults },
+        { connections: 0, streams: 0, tracked: 0, heldBytes: 0, blocksLent: 0, faults: 0 },
+        `left in the data plane of ${host.name}`,
+      );
+    }
+    assertEquals(this.#fabric.pool.lent, 0, "blocks of the network still lent");
+    this.#clock.advance(QUIET_MS);
+    for (const { plane, host } of this.#planes) {
+      const { outboundTransports, inboundTransports, pooled, timers } = plane.stats();
+      assertEquals(
+        { outboundTransports, inboundTransports, pooled, timers },
+        { outboundTransports: 0, inboundTransports: 0, pooled: 0, timers: 0 },
+        `left in the data plane of ${host.name} after ${QUIET_MS} ms of silence`,
+      );
+    }
+  }
+
+  stop(): void {
+    let stopped = 0;
+    for (const { plane } of this.#planes) plane.stop(() => stopped++);
+    for (const listener of this.#listeners) listener.close();
+    this.#clock.advance(60_000);
+    assertEquals(stopped, this.#planes.length, "data planes that said they have stopped");
+    for (const { drained, host } of this.#planes) {
+      assert(drained !== "asked", `${host.name} never said that it was drained`);
+    }
+    // A cut connection whose other end is gone may be all that is left; it is nobody's.
+    assertEquals(
+      {
+        sockets: this.#fabric.openSockets,
+        links: this.#fabric.links.size,
+        blocks: this.#fabric.pool.lent,
+        timers: this.#clock.pendingTimers,
+      },
+      { sockets: 0, links: 0, blocks: 0, timers: 0 },
+    );
+  }
+
+  report(): RunReport {
+    const whole = this.#conversations.filter(({ plan, disturbed }) =>
+      plan.kind === "whole" && !disturbed
+    );
+    return {
+      digest: this.#digest,
+      conversations: this.#conversations.length,
+      wholeConversations: whole.length,
+      payloadBytes: this.#conversations.reduce(
+        (sum, { client, server }) => sum + client.receivedBytes + server.receivedBytes,
+        0,
+      ),
+      virtualMs: this.#clock.nowMs(),
+    };
+  }
+
+  #linkPlan({ destination }: LinkQuestion): LinkPlan {
+    return destination.port === 15008 ? this.#scenario.tunnelLink : this.#scenario.applicationLink;
+  }
+
+  #startPlane(index: number): void {
+    const host = HOSTS[index]!;
+    const certificates = new FixedCertificates(
+      this.#clock,
+      this.#materials.certificates[index]![0],
+    );
+    const events = new NotedEvents();
+    startDataPlane({
+      network: this.#network(`proxy of ${host.name}`, host),
+      router: this.#router,
+      certificates,
+      events,
+      clock: this.#clock,
+      random: this.#draws,
+      local: { namespace: "default", name: host.name, serviceAccount: host.name },
+      listeners: {
+        inbound: { ip: host.ip, port: 15008 },
+        outbound: { ip: host.ip, port: 15001 },
+        socks5: { ip: "127.0.0.1", port: 15080 },
+      },
+      limits: { poolStreamsMax: this.#scenario.poolStreamsMax },
+      http2: this.#scenario.http2,
+      settings: { internalPorts: INTERNAL_PORTS, keepalive: KEEPALIVE },
+    }, (plane) => {
+      if (plane instanceof ProxyError) throw plane;
+      this.#planes[index] = { host, certificates, events, plane, drained: "no" };
+    });
+    this.#clock.runUntilIdle();
+  }
+
+  #network(label: string, host: Host, redirectPort?: number): MemoryNetwork {
+    let network = this.#networks.get(label);
+    if (network === undefined) {
+      const options = { label, ips: [host.ip] };
+      network = this.#fabric.network(
+        redirectPort === undefined ? options : { ...options, redirectPort },
+      );
+      this.#networks.set(label, network);
+    }
+    return network;
+  }
+
+  /** Its parties, and the server application's listener. */
+  #prepare(plan: ConversationPlan): void {
+    const host = HOSTS[plan.to]!;
+    const port = plan.kind === "unroutable" ? UNROUTABLE_PORT : portOf(plan);
+    const destination = { ip: host.ip, port };
+    const salts = { toServer: plan.number * 2 + 1, toClient: plan.number * 2 + 2 };
+    const common = { clock: this.#clock, draws: this.#draws, onChange: () => {} };
+    const conversation: Conversation = {
+      plan,
+      destination,
+      client: new Party({
+        ...common,
+        name: `client ${plan.number}`,
+        script: plan.client,
+        sendSalt: salts.toServer,
+        receiveSalt: salts.toClient,
+        ...plan.entry === "captured" ? {} : { socks: socksDialog(plan, destination, host) },
+      }),
+      server: new Party({
+        ...common,
+        name: `server ${plan.number}`,
+        script: plan.server,
+        sendSalt: salts.toClient,
+        receiveSalt: salts.toServer,
+      }),
+      disturbed: false,
+      started: false,
+      dialError: null,
+      accepted: false,
+    };
+    this.#conversations.push(conversation);
+    if (plan.kind === "refused") return;
+    this.#network(`application of ${host.name}`, host).listen(
+      { ip: host.ip, port: portOf(plan) },
+      { backlog: 8, keepalive: null },
+      (channel) => {
+        assert(!conversation.accepted, `conversation ${plan.number} was dialled twice`);
+        conversation.accepted = true;
+        conversation.server.start(channel);
+      },
+      (listener) => {
+        if (listener instanceof ProxyError) throw listener;
+        this.#listeners.push(listener);
+      },
+    );
+  }
+
+  #dial(conversation: Conversation): void {
+    const { plan, destination } = conversation;
+    const host = HOSTS[plan.from]!;
+    const captured = plan.entry === "captured";
+    const network = captured
+      ? this.#network(`captured on ${host.name}`, host, 15001)
+      : this.#network(`application of ${host.name}`, host);
+    const target = captured ? destination : { ip: "127.0.0.1", port: 15080 };
+    const options = { timeoutMs: 60_000, keepalive: null, sourceIp: host.ip };
+    conversation.started = true;
+    network.dial(target, options, (channel: Channel | ProxyError) => {
+      if (channel instanceof ProxyError) conversation.dialError = channel;
+      else conversation.client.start(channel);
+    });
+  }
+
+  #disturb(disturbance: Disturbance): void {
+    switch (disturbance.kind) {
+      case "rotate": {
+        const { host } = disturbance;
+        this.#planes[host]!.certificates.current = this.#materials.certificates[host]![1];
+        return;
+      }
+      case "deny": {
+        const conversation = this.#conversations[disturbance.conversation]!;
+        this.#disturbed(conversation);
+        const denied = this.#scenario.conversations.filter(({ kind }) => kind === "denied");
+        this.#router.deny([...denied, conversation.plan].map(portOf));
+        return;
+      }
+      case "drain":
+        this.#drain(this.#planes[disturbance.host]!, disturbance.deadlineMs);
+        return;
+      default:
+        this.#disturbLink(disturbance);
+    }
+  }
+
+  #drain(target: Plane, deadlineMs: number): void {
+    const host = HOSTS.indexOf(target.host);
+    for (const conversation of this.#conversations) {
+      const { from, to } = conversation.plan;
+      if (from === host || to === host) this.#disturbed(conversation);
+    }
+    target.drained = "asked";
+    const done = () => void (target.drained = "done");
+    if (deadlineMs === 0) target.plane.stop(done);
+    else target.plane.drain(deadlineMs, done);
+  }
+
+  #disturbLink(disturbance: Disturbance): void {
+    const links = [...this.#fabric.links];
+    if (links.length === 0) return;
+    const link = this.#draws.pick(links);
+    const users = this.#usersOf(link);
+    if (users === null) return; // Not known yet whose it is.
+    // One stall is within every time limit; two may add up to more.
+    if (disturbance.kind !== "stall" || this.#stalled.has(link)) {
+      for (const user of users) this.#disturbed(user);
+    }
+    if (disturbance.kind.startsWith("cut")) this.#cut = true;
+    switch (disturbance.kind) {
+      case "reset":
+        return link.reset();
+      case "cut":
+        return link.cutSilently();
+      case "cutToServer":
+        return link.cutSilently("toServer");
+      case "cutToClient":
+        return link.cutSilently("toClient");
+      case "stall":
+        this.#stalled.add(link);
+        return link.stall(disturbance.forMs, this.#draws.pick(["toServer", "toClient"]));
+    }
+  }
+
+  /** Conversations that a link carries or may carry. */
+  #usersOf({ client, server }: Link): Conversation[] | null {
+    if (server.port === 15008) {
+      return this.#conversations.filter(({ plan }) =>
+        HOSTS[plan.from]!.ip === client.ip && HOSTS[plan.to]!.ip === server.ip
+      );
+    }
+    const user = server.port === 15080
+      ? this.#conversations.find((each) => each.client.channel?.local.port === client.port)
+      : this.#conversations.find(({ destination }) =>
+        destination.ip === server.ip && destination.port === server.port
+      );
+    return user === undefined ? null : [user];
+  }
+
+  #disturbed(conversation: Conversation): void {
+    if (!this.#isOver(conversation)) conversation.disturbed = true;
+  }
+
+  #isOver({ started, dialError, client, server, accepted }: Conversation): boolean {
+    if (!started) return false;
+    const clientOver = dialError !== null || client.closed;
+    return clientOver && (!accepted || server.closed);
+  }
+
+  /** What a conversation must have come to. */
+  #judge(conversation: Conversation): void {
+    const { plan, client, server, disturbed, accepted, dialError } = conversation;
+    const name = `${plan.kind} conversation ${plan.number}`;
+    this.#note(client.receivedBytes, server.receivedBytes, client.sentBytes, server.sentBytes);
+    this.#note(Number(client.closed), Number(server.closed), Number(disturbed), Number(accepted));
+    if (dialError === null) assert(client.closed, `${name}: the client's side never ended`);
+    if (accepted) assert(server.closed, `${name}: the server's side never ended`);
+    assert(server.receivedBytes <= client.sentBytes, `${name}: more received than sent`);
+    assert(client.receivedBytes <= server.sentBytes, `${name}: more received than sent`);
+    if (plan.kind !== "whole" && plan.kind !== "broken") {
+      assertEquals(accepted, false, `${name} reached its application`);
+      assertEquals(client.receivedBytes, 0, `${name}: client heard something`);
+    }
+    if (disturbed) return;
+    assertEquals(dialError, null, `${name}: dial`);
+    if (plan.kind === "whole") {
+      assertEquals(
+        {
+          toServer: server.receivedBytes,
+          toClient: client.receivedBytes,
+          ends: [client.peerEnded, server.peerEnded],
+          errors: [client.closeError, server.closeError],
+        },
+        {
+          toServer: plan.client.sendBytes,
+          toClient: plan.server.sendBytes,
+          ends: [true, true],
+          errors: [null, null],
+        },
+        name,
+      );
+    }
+  }
+
+  /** Every record is closed once and counts what its application saw. */
+  #judgeEvents(): void {
+    for (const { events, host } of this.#planes) {
+      assertEquals(
+        events.closedRecords.length,
+        events.openedRecords.length,
+        `records of ${host.name}`,
+      );
+      for (const { record, end } of events.closedRecords) {
+        this.#note(record.bytesToServer, record.bytesToClient, end.durationMs, end.flag.length);
+      }
+    }
+    for (const conversation of this.#conversations) {
+      const { plan, client, disturbed } = conversation;
+      if (plan.kind !== "whole" || disturbed) continue;
+      const address = client.channel!.local;
+      const outbound = this.#planes[plan.from]!.events.closedRecords.find(({ record }) =>
+        record.facts.direction === "outbound" &&
+        record.facts.sourceAddress.port === address.port
+      )!;
+      const records = [outbound];
+      if (!HOSTS[plan.to]!.plain) {
+        records.push(
+          this.#planes[plan.to]!.events.closedRecords.find(({ record }) =>
+            record.facts.direction === "inbound" &&
+            record.facts.traceId === outbound.record.facts.traceId
+          )!,
+        );
+      }
+      for (const { record, end } of records) {
+        assertEquals(
+          [record.bytesToServer, record.bytesToClient, end.flag, end.error],
+          [plan.client.sendBytes, plan.server.sendBytes, "-", null],
+          `${record.facts.direction} record of conversation ${plan.number}`,
+        );
+      }
+    }
+  }
+
+  #count(kind: ConversationPlan["kind"]): number {
+    return this.#conversations.filter(({ plan }) => plan.kind === kind).length;
+  }
+
+  #drive(condition: () => boolean, withinMs: number): void {
+    const limitMs = this.#clock.nowMs() + withinMs;
+    while (!condition()) {
+      if (!this.#clock.advanceToNext(limitMs)) throw new Error(this.#stuck());
+    }
+  }
+
+  #stuck(): string {
+    const stuck = this.#conversations.filter((each) => !each.disturbed && !this.#isOver(each));
+    return `Stuck at ${this.#clock.nowMs()} ms:\n` + stuck.map(({ plan, client, server }) => {
+      const sides = [client, server].map((party) =>
+        `sent ${party.sentBytes}/${party.script.sendBytes}, received ${party.receivedBytes}, ` +
+        `ended ${party.sendEnded}, peer ended ${party.peerEnded}, closed ${party.closed}`
+      );
+      return `  ${plan.kind} ${plan.number} by ${plan.entry}, ${plan.from} to ${plan.to}\n` +
+        `    client: ${sides[0]}\n    server: ${sides[1]}`;
+    }).join("\n");
+  }
+
+  #note(...values: number[]): void {
+    for (const value of values) this.#digest = Math.imul(this.#digest ^ value, 0x01000193) >>> 0;
+  }
+}
+
+function portOf(plan: ConversationPlan): number {
+  return FIRST_PORT + plan.number;
+}
+
+/** Greeting and request in one go, and the answers to both. */
+function socksDialog(
+  plan: ConversationPlan,
+  destination: SocketAddress,
+  host: Host,
+): { sends: Uint8Array<ArrayBuffer>[]; hears: number[] } {
+  const port = [destination.port >> 8, destination.port & 255];
+  const name = new TextEncoder().encode(host.name);
+  const address = plan.entry === "socks"
+    ? [1, ...destination.ip.split(".").map(Number)]
+    : [3, name.length, ...name];
+  return {
+    sends: [Uint8Array.of(5, 1, 0), Uint8Array.of(5, 1, 0, ...address, ...port)],
+    hears: [5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+  };
+}

@@ -1,0 +1,184 @@
+// A Router that answers from a table, after a delay drawn from the seed.
+import type { SocketAddress } from "../../src/base/address.ts";
+import type { Cancel, Done } from "../../src/base/channel.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import type { Policy, PolicyMatch } from "../../src/rbac/policy.ts";
+import type { InboundRoute, PolicySelection, Route } from "../../src/seam/route.ts";
+import {
+  type InboundQuestion,
+  type OutboundQuestion,
+  RouteError,
+  type Router,
+  type StateChange,
+} from "../../src/seam/router.ts";
+import type { LocalWorkloadName, WorkloadFacts } from "../../src/seam/workload.ts";
+import type { SpiffeId } from "../../src/tls/spiffe_id.ts";
+import type { Draws } from "./draws.ts";
+
+/** A host of the table; with a proxy of its own unless `plain`. */
+export interface Host {
+  readonly ip: string;
+  readonly name: string;
+  readonly identity: SpiffeId;
+  readonly plain: boolean;
+}
+
+/** A destination port nobody can be routed to. */
+export const UNROUTABLE_PORT = 7_999;
+
+const NO_MATCH: PolicyMatch = {
+  namespaces: [],
+  notNamespaces: [],
+  principals: [],
+  notPrincipals: [],
+  serviceAccounts: [],
+  notServiceAccounts: [],
+  sourceIps: [],
+  notSourceIps: [],
+  destinationIps: [],
+  notDestinationIps: [],
+  destinationPorts: [],
+  notDestinationPorts: [],
+};
+
+export class StaticRouter implements Router {
+  readonly #clock: Clock;
+  readonly #draws: Draws;
+  readonly #hosts: ReadonlyMap<string, Host>;
+  readonly #spoofSource: boolean;
+  readonly #listeners = new Set<(change: StateChange) => void>();
+  #generation = 1;
+  #deniedPorts: readonly number[];
+
+  constructor(
+    clock: Clock,
+    draws: Draws,
+    hosts: readonly Host[],
+    options: { readonly deniedPorts: readonly number[]; readonly spoofSource: boolean },
+  ) {
+    this.#clock = clock;
+    this.#draws = draws;
+    this.#hosts = new Map(hosts.map((host) => [host.ip, host]));
+    this.#deniedPorts = options.deniedPorts;
+    this.#spoofSource = options.spoofSource;
+  }
+
+  /** A push of policies: no connection to these ports may live. */
+  deny(ports: readonly number[]): void {
+    this.#deniedPorts = ports;
+    this.#generation++;
+    for (const listener of [...this.#listeners]) {
+      listener({ generation: this.#generation, policies: true });
+    }
+  }
+
+  localWorkload(local: LocalWorkloadName, done: Done<WorkloadFacts>): Cancel {
+    const host = [...this.#hosts.values()].find(({ name }) => name === local.name)!;
+    return this.#answer(() => done(factsOf(host)));
+  }
+
+  outbound(question: OutboundQuestion, done: Done<Route>): Cancel {
+    return this.#answer(() => done(this.#route(question)));
+  }
+
+  inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel {
+    return this.#answer(() => done(this.#inboundRoute(question)));
+  }
+
+  policies(_selection: PolicySelection, done: Done<readonly Policy[]>): Cancel {
+    return this.#answer(() => done(this.#policies()));
+  }
+
+  resolve(
+    _local: LocalWorkloadName,
+    name: string,
+    _family: 4 | 6,
+    done: Done<string>,
+  ): Cancel {
+    const host = [...this.#hosts.values()].find((each) => each.name === name);
+    const failure = new RouteError("NAME_NOT_RESOLVED", `no such name: ${name}`);
+    return this.#answer(() => done(host?.ip ?? failure));
+  }
+
+  onChange(listener: (change: StateChange) => void): Cancel {
+    this.#listeners.add(listener);
+    return { cancel: () => void this.#listeners.delete(listener) };
+  }
+
+  #answer(tell: () => void): Cancel {
+    return this.#clock.after(this.#draws.oneIn(3) ? this.#draws.below(50) : 0, tell);
+  }
+
+  #route({ source, destination }: OutboundQuestion): Route | RouteError {
+    const to = this.#hosts.get(destination.ip);
+    const from = this.#hosts.get(source.ip) ?? [...this.#hosts.values()][0]!;
+    if (to === undefined || destination.port === UNROUTABLE_PORT) {
+      return new RouteError("NO_HEALTHY_UPSTREAM", "no healthy upstream");
+    }
+    const authority = `${destination.ip}:${destination.port}`;
+    const peer: SocketAddress = { ip: to.ip, port: 15008 };
+    return {
+      generation: this.#generation,
+      source: factsOf(from),
+      candidates: [{
+        weight: 1,
+        hop: to.plain
+          ? { protocol: "TCP", peer: destination }
+          : { protocol: "HBONE", peer, authority, expected: [to.identity] },
+        destination: factsOf(to),
+      }],
+      service: null,
+    };
+  }
+
+  #inboundRoute({ localIp, peerIp, authority }: InboundQuestion): InboundRoute | RouteError {
+    if (authority.kind !== "address" || authority.address.ip !== localIp) {
+      return new RouteError(
+        "IP_MISMATCH",
+        `ip mismatch: ${localIp} != ${JSON.stringify(authority)}`,
+      );
+    }
+    const source = this.#hosts.get(peerIp);
+    return {
+      generation: this.#generation,
+      policyTarget: authority.address,
+      dial: authority.address,
+      spoofSource: this.#spoofSource,
+      destination: factsOf(this.#hosts.get(localIp)!),
+      source: source === undefined ? null : factsOf(source),
+      service: null,
+      policies: this.#policies(),
+      selection: { namespace: "default", listed: [] },
+    };
+  }
+
+  #policies(): readonly Policy[] {
+    if (this.#deniedPorts.length === 0) return [];
+    return [{
+      name: "closed-ports",
+      namespace: "default",
+      scope: "Namespace",
+      action: "Deny",
+      dryRun: false,
+      rules: [[[{ ...NO_MATCH, destinationPorts: this.#deniedPorts }]]],
+    }];
+  }
+}
+
+function factsOf({ name, identity }: Host): WorkloadFacts {
+  return {
+    uid: `sim//Pod/default/${name}`,
+    name,
+    namespace: "default",
+    trustDomain: "cluster.local",
+    serviceAccount: name,
+    identity,
+    workloadType: "pod",
+    workloadName: name,
+    canonicalName: name,
+    canonicalRevision: "latest",
+    clusterId: "Kubernetes",
+    region: "",
+    zone: "",
+  };
+}
