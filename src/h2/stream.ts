@@ -113,8 +113,8 @@ export class Http2Stream implements H2Stream, Scheduled {
   // What the owner calls.
 
   attach(handler: ChannelHandler): void {
+    if (this.#handler === null) this.#paused = false; // A later one takes the channel as it is.
     this.#handler = handler;
-    this.#paused = false;
     this.#flowing = false;
     this.#owner.callLater(this);
   }

@@ -23,8 +23,7 @@ interface Piece {
 
 /** One end of the pipe. What is written here arrives at {@link other}. */
 export class PipeEnd implements Channel {
-  readonly peer: SocketAddress = { ip: "10.0.0.2", port: 15008 };
-  readonly local: SocketAddress = { ip: "10.0.0.1", port: 40000 };
+  readonly local: SocketAddress;
   readonly #clock: Pick<Clock, "after">;
   readonly #options: PipeOptions;
   other!: PipeEnd;
@@ -44,9 +43,14 @@ export class PipeEnd implements Channel {
   #closeTold = false;
   #pumpPending = false;
 
-  constructor(clock: Pick<Clock, "after">, options: PipeOptions) {
+  constructor(local: SocketAddress, clock: Pick<Clock, "after">, options: PipeOptions) {
+    this.local = local;
     this.#clock = clock;
     this.#options = options;
+  }
+
+  get peer(): SocketAddress {
+    return this.other.local;
   }
 
   get closed(): boolean {
@@ -186,8 +190,8 @@ export function bytePipe(
   clock: Pick<Clock, "after">,
   options: PipeOptions = {},
 ): readonly [PipeEnd, PipeEnd] {
-  const left = new PipeEnd(clock, options);
-  const right = new PipeEnd(clock, options);
+  const left = new PipeEnd({ ip: "10.0.0.1", port: 40_000 }, clock, options);
+  const right = new PipeEnd({ ip: "10.0.0.2", port: 15_008 }, clock, options);
   left.other = right;
   right.other = left;
   return [left, right];
