@@ -50,9 +50,11 @@ export class ChannelDuplex extends Duplex implements ChannelHandler, TlsCarrier 
     return this.#closeReason;
   }
 
-  established(session: TLSSocket): void {
+  watch(session: TLSSocket, onTruncated: () => void): void {
     this.prependOnceListener("end", () => {
-      if (!inputEnded(session)) this.#truncated = true;
+      if (inputEnded(session)) return;
+      this.#truncated = true;
+      onTruncated();
     });
   }
 

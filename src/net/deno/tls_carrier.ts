@@ -18,8 +18,8 @@ export interface TlsCarrier {
   readonly closeReason: ProxyError | null;
   /** Octets that one write to the session may have. */
   readonly writeBytesMax: number;
-  /** After the handshake: from now on `truncated` is kept. */
-  established(session: TLSSocket): void;
+  /** To be called with the session as soon as it exists: from now on `truncated` is kept. */
+  watch(session: TLSSocket, onTruncated: () => void): void;
   stopReading(): void;
   startReading(): void;
   resetAndDestroy(): unknown;
@@ -58,14 +58,17 @@ export class SocketCarrier implements TlsCarrier {
     return this.#truncated;
   }
 
-  established(session: TLSSocket): void {
+  watch(session: TLSSocket, onTruncated: () => void): void {
     const handle = this.#handle();
     const feed = handle?.onread;
     if (handle === null || feed === undefined) return;
     handle.onread = (buffer: unknown) => {
       // Without bytes: FIN or an error. The session turns both into an end of its own.
-      if (!buffer && !inputEnded(session)) this.#truncated = true;
-      return feed.call(handle, buffer);
+      const truncates = !buffer && !inputEnded(session);
+      if (truncates) this.#truncated = true;
+      const result = feed.call(handle, buffer);
+      if (truncates) onTruncated();
+      return result;
     };
     // The runtime remembers the callback when reading starts.
     this.stopReading();

@@ -132,6 +132,7 @@ export class TlsSessions {
     this.#holds(attempt, carrier, session);
     session.on("error", fail);
     session.on("close", () => fail(HANG_UP));
+    carrier.below.watch(session, () => fail(HANG_UP));
     session.on("secureConnect", () => {
       if (attempt.over) return;
       const verdict = session.authorized
@@ -163,6 +164,7 @@ export class TlsSessions {
     };
     session.on("error", fail);
     session.on("close", () => fail(HANG_UP));
+    carrier.below.watch(session, () => fail(HANG_UP));
     session.on("secure", () => {
       if (attempt.over) return;
       // The library calls this for refused and for resumed clients too: only our verdict counts.
@@ -245,7 +247,6 @@ export class TlsSessions {
   ): void {
     // Otherwise the runtime keeps later errors of an accepted session to itself.
     (session as unknown as { _releaseControl?: () => boolean })._releaseControl?.();
-    carrier.below.established(session);
     const channel = new TlsChannel(session, {
       peer: carrier.peer,
       local: carrier.local,
