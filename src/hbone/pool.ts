@@ -336,13 +336,21 @@ export class HbonePool implements ClientConnectionOwner {
       this.#attemptFailed(group, new IdentityFailure(outcome));
       return;
     }
+    try {
+      this.#dial(group, attempt, outcome);
+    } catch (thrown) {
+      this.#attemptFailed(group, this.#parts.faults.caught(thrown, "hbone/pool"));
+    }
+  }
+
+  #dial(group: Group, attempt: Attempt, certificate: CertifiedKey): void {
     const { network, limits, settings } = this.#parts;
     const { peer, expected } = attempt.owner.request;
     attempt.step = network.dialSecure(peer, {
       timeoutMs: limits.connectMsMax,
       keepalive: settings.keepalive,
       sourceIp: sourceFor(settings, peer.ip),
-      tls: { certificate: outcome, expected, timeoutMs: limits.handshakeMsMax },
+      tls: { certificate, expected, timeoutMs: limits.handshakeMsMax },
     }, (secured) => this.#onSecured(group, attempt, secured));
   }
 

@@ -664,6 +664,23 @@ Deno.test("HbonePool resets the stream of a request given up, and calls nobody",
   p.dispose();
 });
 
+Deno.test("HbonePool survives a bug below it: that request fails, the next one works", async () => {
+  const p = await poolWorld();
+  const { network } = p.parts;
+  const dial = network.dialSecure.bind(network);
+  network.dialSecure = () => {
+    throw new TypeError("a bug of ours");
+  };
+  const hurt = p.ask();
+  p.world.clock.advance(1);
+  assertEquals([hurt.error.code, p.parts.faults.count], ["INTERNAL", 1]);
+  network.dialSecure = dial;
+  p.open(1);
+  p.stop();
+  p.peer.close();
+  p.world.dispose();
+});
+
 // P14, P15, keepalive, revocation.
 
 Deno.test("HbonePool drops everything at its end, without GOAWAY (P14, W28)", async () => {

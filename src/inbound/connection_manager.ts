@@ -126,24 +126,20 @@ export class ConnectionManager {
   /** Judges a circle by the policies of today. A newer question replaces one still unanswered. */
   #ask(circle: Circle): void {
     circle.asking.cancel();
-    circle.asking = this.#parts.router.policies(circle.selection, (outcome) => {
-      circle.asking = NOTHING_TO_CANCEL;
-      try {
+    try {
+      circle.asking = this.#parts.router.policies(circle.selection, (outcome) => {
+        circle.asking = NOTHING_TO_CANCEL;
         this.#rejudge(circle, outcome);
-      } catch (thrown) {
-        this.#parts.faults.caught(thrown, "inbound/connection_manager");
-      }
-    });
+      });
+    } catch (thrown) {
+      this.#rejudge(circle, this.#parts.faults.caught(thrown, "inbound/connection_manager"));
+    }
   }
 
   /** Without an answer nothing can be allowed to stay: policy fails closed. */
   #rejudge(circle: Circle, policies: readonly Policy[] | ProxyError): void {
     for (const entry of [...circle.entries.values()]) {
-      if (!(policies instanceof ProxyError)) {
-        const verdict = judge(policies, entry.input);
-        this.#logDecision(verdict);
-        if (verdict.kind === "allow") continue;
-      }
+      if (!(policies instanceof ProxyError) && this.#stillAllowed(policies, entry)) continue;
       this.#parts.events.log(
         "info",
         "ztunnel::proxy::connection_manager",
@@ -151,6 +147,17 @@ export class ConnectionManager {
           "a policy update",
       );
       for (const tracked of [...entry.members]) tracked.terminate(new PolicyChanged());
+    }
+  }
+
+  #stillAllowed(policies: readonly Policy[], entry: Entry): boolean {
+    try {
+      const verdict = judge(policies, entry.input);
+      this.#logDecision(verdict);
+      return verdict.kind === "allow";
+    } catch (thrown) {
+      this.#parts.faults.caught(thrown, "inbound/connection_manager");
+      return false;
     }
   }
 

@@ -164,3 +164,20 @@ Deno.test("ConnectionManager writes decisions at debug, or at info when told", a
     world.dispose();
   }
 });
+
+Deno.test("ConnectionManager fails closed when the Router cannot say which policies apply", async () => {
+  const { world, events, client, plane } = await serverWorld();
+  world.app(APP);
+  const call = client.call(connectTo(AUTHORITY));
+  world.clock.advance(1);
+  world.router.policies = () => {
+    throw new TypeError("a bug of ours");
+  };
+  world.pushPolicies([]);
+  world.clock.advance(1);
+  assertEquals([call.closed, plane.stats().faults], [true, 1]);
+  assertEquals(events.ends, ["DENY: connection closed due to policy change"]);
+  plane.stop(() => {});
+  world.clock.advance(60_000);
+  assertEquals([plane.stats().connections, plane.stats().timers], [0, 0]);
+});

@@ -194,11 +194,16 @@ export class InboundServer implements Component, ServerConnectionOwner {
     }
     const handshake: Handshake = { channel, step: { cancel() {} } };
     this.#handshakes.add(handshake);
-    handshake.step = network.secureServer(
-      channel,
-      { certificates, timeoutMs: limits.handshakeMsMax },
-      (outcome) => this.#onSecured(handshake, outcome),
-    );
+    try {
+      handshake.step = network.secureServer(
+        channel,
+        { certificates, timeoutMs: limits.handshakeMsMax },
+        (outcome) => this.#onSecured(handshake, outcome),
+      );
+    } catch (thrown) {
+      this.#handshakes.delete(handshake);
+      channel.reset(this.#parts.faults.caught(thrown, "inbound/listener"));
+    }
   }
 
   /** Cancelling the handshake resets its channel. */
