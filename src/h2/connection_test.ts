@@ -684,3 +684,55 @@ Deno.test("bytes of a stream that ended in order survive the connection", () => 
   run();
   assertEquals([server.bytes, server.events, pool.lent], [30_000, ["data", "end", "close"], 0]);
 });
+
+// What an owner hears besides.
+
+Deno.test("onHeaderBlock() tells where a header block begins and is complete", () => {
+  const { log, peer } = serverWithRawClient();
+  const told: boolean[] = [];
+  log.onHeaderBlock = (open) => told.push(open);
+  const bytes = peer.headers(1, CONNECT);
+  peer.send(bytes.subarray(0, 8));
+  assertEquals(told, []);
+  peer.send(bytes.subarray(8, 9));
+  assertEquals(told, [true]);
+  peer.send(bytes.subarray(9));
+  assertEquals([told, log.streams.length], [[true, false], 1]);
+});
+
+Deno.test("onEnding() tells, in a later turn, that only the peer's end is awaited", () => {
+  const { connection, log, peer, run } = serverWithRawClient();
+  const told: string[] = [];
+  Object.assign(log, { onEnding: () => told.push("ending") });
+  connection.close(0, null);
+  assertEquals(told, []);
+  run();
+  assertEquals([told, log.closedWith], [["ending"], undefined]);
+  peer.endWrite();
+  assertEquals([told, log.closedWith], [["ending"], null]);
+});
+
+Deno.test.each([
+  {
+    name: "malformed",
+    headers: [CONNECT[1]!],
+    code: "PROTOCOL_ERROR",
+    detail: ":method is missing",
+  },
+  {
+    name: "too long",
+    headers: [...CONNECT, { name: "a", value: "x".repeat(70_000) }],
+    code: "ENHANCE_YOUR_CALM",
+    detail: "its header list is above our limit",
+  },
+])("onRequestRefused() tells of a request that is $name", ({ headers, code, detail }) => {
+  const { log, peer } = serverWithRawClient();
+  const told: [number, H2StreamError][] = [];
+  Object.assign(log, {
+    onRequestRefused: (id: number, error: H2StreamError) => told.push([id, error]),
+  });
+  peer.send(peer.headers(1, headers));
+  const [id, error] = told[0]!;
+  assertEquals([told.length, id, error.code, log.streams.length], [1, 1, code, 0]);
+  assertEquals(error.detail, `Cannot accept request: ${detail}`);
+});
