@@ -736,3 +736,28 @@ Deno.test.each([
   assertEquals([told.length, id, error.code, log.streams.length], [1, 1, code, 0]);
   assertEquals(error.detail, `Cannot accept request: ${detail}`);
 });
+
+Deno.test("requests that wait fail with the connection", () => {
+  const { connection, log, run } = clientWithRawServer({ settings: [[3, 0]] });
+  connection.open(CONNECT, log);
+  connection.close(0, new NetError("CANCELLED"));
+  run();
+  assertEquals([log.events, connection.openStreams], [["failure 1 CANCELLED"], 0]);
+});
+
+Deno.test("HEADERS on a stream that both sides ended cost the connection", () => {
+  const { log, peer, run } = openTunnel(serverWithRawClient());
+  log.streams[0]!.stream.endWrite();
+  run();
+  peer.send(data(1, "", FLAG.END_STREAM), peer.headers(1, CONNECT));
+  assertEquals(peer.take(), ["DATA 1 0 END_STREAM", "GOAWAY 1 STREAM_CLOSED"]);
+});
+
+Deno.test("a peer that allows no header table gets none", () => {
+  const { log, peer } = serverWithRawClient({ settings: [[1, 0]] });
+  const headers = [...OK, { name: "baggage", value: "k8s.cluster.name=K1" }];
+  log.onAccept = ({ stream }) => stream.respond(headers, { endStream: false });
+  peer.send(peer.headers(1, CONNECT), peer.headers(3, CONNECT));
+  const answer = (id: number) => `HEADERS ${id} :status=200 baggage=k8s.cluster.name=K1`;
+  assertEquals(peer.take(), [answer(1), answer(3)]);
+});
