@@ -23,6 +23,9 @@ const EXPLICIT_SHUTDOWN = "received explicit shutdown signal";
 /** Variables that libraries read by themselves; without the grant they throw. */
 const LIBRARY_VARIABLES = ["LOG_STREAM", "LOG_TOKENS"] as const;
 
+/** What can make the runtime's own TLS client trust more than the mesh's root (spec/deno-runtime §8.1). */
+const ROOT_VARIABLES = ["DENO_CERT", "DENO_TLS_CA_STORE", "NODE_EXTRA_CA_CERTS"] as const;
+
 /** Something at the operator's side keeps the program from starting; the message says what and what to do. */
 class StartError extends ProxyError {
   readonly code = "START";
@@ -96,6 +99,7 @@ function readSettings(defaults: Readonly<Record<string, string>>): Config {
   requirePermissions([
     ...CONFIG_VARIABLES.map(({ name, meaning }) => variable(name, `know ${meaning}`)),
     ...LIBRARY_VARIABLES.map((name) => variable(name, "let the YAML parser read its debug switch")),
+    ...ROOT_VARIABLES.map((name) => variable(name, "see that the runtime trusts no other roots")),
   ]);
   return readConfig((name) => Deno.env.get(name) ?? defaults[name]);
 }
