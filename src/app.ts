@@ -8,11 +8,13 @@ import { ProxyError } from "./base/errors.ts";
 import { SystemRandom } from "./base/random.ts";
 import { SystemClock } from "./base/system_clock.ts";
 import { PORTS } from "./config/config.ts";
+import { invalidVariable } from "./config/errors.ts";
 import { type DataPlane, startDataPlane } from "./dataplane.ts";
 import { configDump } from "./dump.ts";
 import { FakeCa } from "./identity/fake_ca.ts";
 import { FakeCertificateSource } from "./identity/fake_source.ts";
 import { startLocalWorkload } from "./local_workload.ts";
+import { denoDialerRefusal } from "./net/deno/deno_dialer.ts";
 import { DenoNetwork } from "./net/deno/deno_network.ts";
 import type { Network } from "./net/network.ts";
 import { requirePermissions } from "./permissions.ts";
@@ -72,12 +74,15 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     logger.log("error", "ztunnel::app", "bug outside of any connection", {
       error: error instanceof Error ? error.stack ?? error.message : String(error),
     });
+  const { tunnelDialer } = config;
+  const refusal = tunnelDialer === "deno" ? await denoDialerRefusal() : null;
+  if (refusal !== null) throw invalidVariable("TUNNEL_DIALER", "deno", refusal);
   const clock = new SystemClock({ onBug });
   const shared: Shared = {
     plan,
     logging,
     clock,
-    network: new DenoNetwork({ clock, onBug }),
+    network: new DenoNetwork({ clock, onBug, tunnelDialer }),
     router: openRouter(plan, logging, clock),
     events: new TelemetryEvents(logger),
     ca: config.fakeCa.directory === null
@@ -203,7 +208,8 @@ function openProxy(
         network: config.network,
         responseBaggage: config.responseBaggage,
         keepalive: config.keepalive,
-        bindIp: proxy.bindIp,
+        // Deno.connectTls cannot choose where its connections start.
+        bindIp: config.tunnelDialer === "deno" ? null : proxy.bindIp,
         policyInfoLogging: config.authorizationLogLevel === "info",
       },
     }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
