@@ -75,7 +75,7 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
       error: error instanceof Error ? error.stack ?? error.message : String(error),
     });
   const { tunnelDialer } = config;
-  const refusal = tunnelDialer === "deno" ? await denoDialerRefusal() : null;
+  const refusal = tunnelDialer === "deno" ? await denoDialerRefusal(plan.admin[0]) : null;
   if (refusal !== null) throw invalidVariable("TUNNEL_DIALER", "deno", refusal);
   const clock = new SystemClock({ onBug });
   const shared: Shared = {

@@ -159,12 +159,11 @@ Deno.test("nothing in the repository names a machine, a registry host or a key",
     // A whole key in base64, not the words themselves, which parsers and tests need.
     /-----BEGIN (?:EC |RSA )?PRIVATE KEY-----\s*[A-Za-z0-9+/=]{40,}/,
   ];
+  const ignored = Deno.readTextFileSync(new URL(".gitignore", ROOT)).split("\n");
   const broken: string[] = [];
   const walk = (folder: URL, prefix: string) => {
     for (const entry of Deno.readDirSync(folder)) {
-      if ([".git", "node_modules", "dist", "bench-results", "coverage"].includes(entry.name)) {
-        continue;
-      }
+      if (entry.name === ".git" || ignored.includes(`${entry.name}/`)) continue;
       const path = prefix + entry.name;
       const url = new URL(entry.name + (entry.isDirectory ? "/" : ""), folder);
       if (entry.isDirectory) walk(url, `${path}/`);

@@ -60,10 +60,13 @@ const ROOT_ADDING_VARIABLES = ["DENO_CERT", "NODE_EXTRA_CA_CERTS"] as const;
 /**
  * Why this process must not dial with `Deno.connectTls`, as one sentence, or null if it may. Asked once at
  * start, by whoever was told `TUNNEL_DIALER=deno`. Looks at the environment (needs `--allow-env` for
- * DENO_TLS_CA_STORE, DENO_CERT and NODE_EXTRA_CA_CERTS) and at a connection to itself (needs
- * `--allow-net=127.0.0.1`), as the runtime shows its class of TLS connections in no other way.
+ * DENO_TLS_CA_STORE, DENO_CERT and NODE_EXTRA_CA_CERTS) and at a connection to itself, as the runtime shows its
+ * class of TLS connections in no other way.
+ * @param probe A loopback address that this process may listen on and connect to; free again afterwards.
  */
-export async function denoDialerRefusal(): Promise<string | null> {
+export async function denoDialerRefusal(
+  probe: SocketAddress = { ip: "127.0.0.1", port: 0 },
+): Promise<string | null> {
   try {
     if (Deno.env.get("DENO_TLS_CA_STORE") !== "") {
       return "TUNNEL_DIALER=deno trusts public certificate authorities unless the proxy is started with " +
@@ -74,7 +77,7 @@ export async function denoDialerRefusal(): Promise<string | null> {
         return `TUNNEL_DIALER=deno trusts what ${name} names: unset it`;
       }
     }
-    if (await showsPeerCertificate()) return null;
+    if (await showsPeerCertificate(probe)) return null;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return `TUNNEL_DIALER=deno cannot be checked: ${reason}`;
@@ -83,12 +86,12 @@ export async function denoDialerRefusal(): Promise<string | null> {
     `(Deno ${Deno.version.deno}) does not: use TUNNEL_DIALER=node`;
 }
 
-async function showsPeerCertificate(): Promise<boolean> {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+async function showsPeerCertificate({ ip, port }: SocketAddress): Promise<boolean> {
+  const listener = Deno.listen({ hostname: ip, port });
   try {
     const [accepted, conn] = await Promise.all([
       listener.accept(),
-      Deno.connectTls({ hostname: "127.0.0.1", port: listener.addr.port }),
+      Deno.connectTls({ hostname: ip, port: listener.addr.port }),
     ]);
     accepted.close();
     const shown = peerCertificateMethod(conn) !== undefined;
