@@ -31,13 +31,14 @@ interface Waiter extends Cancel, Task {
  */
 export class FakeCertificateSource implements CertificateSource {
   readonly identity: SpiffeId;
-  readonly #ca: FakeCa;
+  readonly #ca: Pick<FakeCa, "issue">;
   readonly #clock: Clock;
   readonly #validity: { readonly lifetimeMs: number; readonly backdateMs: number };
   readonly #waiters = new Set<Waiter>();
   #current: CertifiedKey | null = null;
   #renewal: Timer | null = null;
   #asking: Promise<void> | null = null;
+  #failure: IdentityError | null = null;
   #closed = false;
 
   /**
@@ -47,7 +48,7 @@ export class FakeCertificateSource implements CertificateSource {
   constructor(
     identity: SpiffeId,
     options: {
-      readonly ca: FakeCa;
+      readonly ca: Pick<FakeCa, "issue">;
       readonly clock: Clock;
       readonly lifetimeMs?: number;
       readonly backdateMs?: number;
@@ -110,11 +111,18 @@ export class FakeCertificateSource implements CertificateSource {
       const nowMs = this.#clock.wallMs();
       const issued = await this.#ca.issue(this.identity, { nowMs, ...this.#validity });
       this.#current = issued;
+      this.#failure = null;
       if (this.#closed) return;
       this.#renewal?.cancel();
       const halfLifeMs = (issued.notBeforeMs + issued.notAfterMs) / 2;
       const delayMs = Math.max(RENEWAL_DELAY_MIN_MS, halfLifeMs - this.#clock.wallMs());
       this.#renewal = this.#clock.after(delayMs, () => void this.renew());
+    } catch (error) {
+      // The certificate at hand serves on; whoever waits, or comes after its end, is told.
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#failure = new IdentityError("CA_FAILED", `failed to create certificate: ${reason}`, {
+        cause: error,
+      });
     } finally {
       for (const waiter of [...this.#waiters]) this.#answer(waiter);
     }
@@ -124,10 +132,10 @@ export class FakeCertificateSource implements CertificateSource {
     const done = waiter.done;
     if (done === null) return;
     waiter.cancel();
-    done(
-      this.#closed || this.#current === null
-        ? new IdentityError("IDENTITY_CLOSED", "the identity is no longer needed")
-        : this.#current,
-    );
+    const current = this.#current;
+    if (this.#closed) {
+      done(new IdentityError("IDENTITY_CLOSED", "the identity is no longer needed"));
+    } else if (current !== null && current.notAfterMs > this.#clock.wallMs()) done(current);
+    else done(this.#failure ?? new IdentityError("EXPIRED", "the certificate has expired"));
   }
 }

@@ -69,6 +69,7 @@ export class RealNetwork implements AsyncDisposable {
   readonly network: DenoNetwork;
   readonly accepted: Channel[] = [];
   #listener: Listener | null = null;
+  readonly #all: Channel[] = [];
   #waiting: ((channel: Channel) => void)[] = [];
 
   constructor(options: Omit<DenoNetworkOptions, "clock"> = {}) {
@@ -83,6 +84,7 @@ export class RealNetwork implements AsyncDisposable {
   async listen(address: { ip: string; port: number } = LOOPBACK): Promise<Listener> {
     this.#listener = await promised<Listener>((done) =>
       this.network.listen(address, LISTEN, (channel) => {
+        this.#all.push(channel);
         const waiting = this.#waiting.shift();
         if (waiting === undefined) this.accepted.push(channel);
         else waiting(channel);
@@ -134,7 +136,7 @@ export class RealNetwork implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener?.close();
-    for (const channel of this.accepted) channel.reset(null);
+    for (const channel of this.#all) channel.reset(null);
     await until(() => this.network.openSockets === 0);
   }
 }

@@ -2,8 +2,11 @@
 
 /** Sockets open since the last accept below which running out of descriptors is not suspected. */
 export const SUSPECT_SOCKETS = 16;
-/** A listener that accepts nothing is looked at this often. */
-export const WATCH_INTERVAL_MS = 500;
+/** A listener is looked at this often … */
+export const WATCH_INTERVAL_MS = 300;
+/** … and so often in the time after a renewal: the kernel's queue alone may exhaust the descriptors again. */
+export const WATCH_CLOSELY_INTERVAL_MS = 100;
+const WATCH_CLOSELY_MS = 2000;
 /** Without any sign of freed descriptors a suspected listener is renewed this often. */
 export const RENEW_QUIET_MS = 5000;
 
@@ -19,6 +22,7 @@ export class AcceptWatch {
   #closedSinceRenewal = false;
   #exhausted = false;
   #renewedMs: number;
+  #everRenewed = false;
 
   constructor(nowMs: number) {
     this.#renewedMs = nowMs;
@@ -45,7 +49,13 @@ export class AcceptWatch {
     this.#exhausted = true;
   }
 
-  /** Asked every {@link WATCH_INTERVAL_MS}: true if the listener is to be renewed now. */
+  /** Milliseconds until {@link mustRenew} wants to be asked again. */
+  nextCheckMs(nowMs: number): number {
+    const closely = this.#everRenewed && nowMs - this.#renewedMs < WATCH_CLOSELY_MS;
+    return closely ? WATCH_CLOSELY_INTERVAL_MS : WATCH_INTERVAL_MS;
+  }
+
+  /** Asked every so often: true if the listener is to be renewed now. */
   mustRenew(openSockets: number, nowMs: number): boolean {
     const quiet = !this.#acceptedSinceCheck;
     this.#acceptedSinceCheck = false;
@@ -57,6 +67,7 @@ export class AcceptWatch {
     this.#exhausted = false;
     this.#peakOpen = openSockets;
     this.#renewedMs = nowMs;
+    this.#everRenewed = true;
     return true;
   }
 }

@@ -3,16 +3,10 @@ import net from "node:net";
 import { formatAddress, parseIp, type SocketAddress } from "../../base/address.ts";
 import type { Cancel, Done } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { NetError } from "../../base/errors.ts";
-import type { Listener, ListenOptions } from "../network.ts";
-import { AcceptWatch, WATCH_INTERVAL_MS } from "./accept_watch.ts";
-import {
-  BindError,
-  isPermissionMissing,
-  netError,
-  PermissionMissingError,
-  type RuntimeError,
-} from "./errors.ts";
+import { NetError, type ProxyError } from "../../base/errors.ts";
+import { BindError, type type Listener, ListenOptions } from "../network.ts";
+import { AcceptWatch } from "./accept_watch.ts";
+import { netError, PermissionMissingError, type RuntimeError } from "./errors.ts";
 
 /** The runtime's private handle, as far as it is needed to duplicate the descriptor. */
 interface HandleWithDescriptor {
@@ -46,15 +40,22 @@ export class DenoListener implements Listener, Cancel {
     this.#done = done;
     this.watch = new AcceptWatch(options.clock.nowMs());
     this.#server = this.#createServer();
-    this.#server.once("error", (error) => this.#failed(error));
-    try {
-      this.#server.listen(
-        { host: address.ip, port: address.port, backlog: options.backlog },
-        () => this.#listening(),
-      );
-    } catch (error) {
-      options.clock.soon({ runTask: () => this.#failed(error as RuntimeError) });
+    // Asked first: without the permission the runtime throws where nobody can catch it.
+    const host = formatAddress(address);
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      const missing = new PermissionMissingError(`--allow-net=${host}`, `listen on ${host}`);
+      options.clock.soon({ runTask: () => this.#fail(missing) });
+      return;
     }
+    this.#server.once("error", (error: RuntimeError) => {
+      // The runtime puts off what `bind` said, and `listen` on the unbound socket is then invalid.
+      const bind = error.code === "EINVAL" ? new NetError("EADDRNOTAVAIL") : netError(error);
+      this.#fail(new BindError(host, bind));
+    });
+    this.#server.listen(
+      { host: address.ip, port: address.port, backlog: options.backlog },
+      () => this.#listening(),
+    );
   }
 
   get local(): SocketAddress {
@@ -73,12 +74,10 @@ export class DenoListener implements Listener, Cancel {
     this.#timer?.cancel();
     this.#dropSpare();
     const { onClosed } = this.#options;
-    if (this.#server.listening) this.#server.close(() => onClosed());
-    else {
-      // Not listening yet, or failed: there is nothing whose end could be waited for.
-      this.#server.once("listening", () => this.#server.close());
-      this.#options.clock.soon({ runTask: onClosed });
-    }
+    // The port is free at once; the runtime's own callback would wait for all accepted connections.
+    if (this.#server.listening) this.#server.close();
+    else this.#server.once("listening", () => this.#server.close());
+    this.#options.clock.soon({ runTask: onClosed });
   }
 
   cancel(): void {
@@ -106,25 +105,18 @@ export class DenoListener implements Listener, Cancel {
     done?.(this);
   }
 
-  #failed(error: RuntimeError): void {
+  #fail(error: ProxyError): void {
     const done = this.#done;
     if (done === null || this.#closed) return;
     this.#done = null;
     this.#closed = true;
     this.#options.onClosed();
-    const address = formatAddress(this.#local);
-    done(
-      isPermissionMissing(error)
-        ? new PermissionMissingError(`--allow-net=${address}`, `listen on ${address}`, {
-          cause: error,
-        })
-        : new BindError(address, netError(error)),
-    );
+    done(error);
   }
 
   #watchNext(): void {
-    this.#timer = this.#options.clock.after(WATCH_INTERVAL_MS, () => {
-      const { openSockets, clock } = this.#options;
+    const { openSockets, clock } = this.#options;
+    this.#timer = clock.after(this.watch.nextCheckMs(clock.nowMs()), () => {
       if (this.watch.mustRenew(openSockets(), clock.nowMs())) this.#renew();
       this.#watchNext();
     });

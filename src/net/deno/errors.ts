@@ -19,16 +19,6 @@ export class PermissionMissingError extends ProxyError {
   }
 }
 
-/** A listener could not be opened: `failed to bind to address {addr}: {io error}`. `code` is the errno. */
-export class BindError extends ProxyError {
-  readonly code: string;
-
-  constructor(address: string, cause: NetError) {
-    super(`failed to bind to address ${address}: ${cause.message}`, { cause });
-    this.code = cause.code;
-  }
-}
-
 /** True where Deno's sandbox said no, as opposed to the kernel. */
 export function isPermissionMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotCapable ||
