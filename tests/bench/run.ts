@@ -18,6 +18,12 @@ const CPU_RATIO_MAX = 0.6;
 /** A mode at 40 ms shows at least this share of samples there, and more than in the band before it. */
 const DELAYED_SHARE_MAX = 0.0002;
 const WARM_UP_SECONDS = 1;
+/** What `--arms` calls them. */
+const ARM_KEYS: Readonly<Record<string, ArmName>> = {
+  http2: BASELINE,
+  node: DEFAULT_ARM,
+  deno: "ours, deno dialer",
+};
 const RESULTS_FOLDER = new URL("../../bench-results", import.meta.url).pathname;
 
 interface Cell {
@@ -177,7 +183,7 @@ async function main(): Promise<number> {
   const runs = Number(args.runs ?? 3);
   const wanted = args.arms?.split(",") ?? null;
   const names = ARM_NAMES.filter((name) =>
-    wanted?.some((part: string) => name.includes(part)) ?? true
+    wanted?.some((key: string) => ARM_KEYS[key] === name) ?? true
   );
   const cells = CELLS.filter(({ name }) => name.includes(args.only ?? ""));
   await using opened = new AsyncDisposableStack();

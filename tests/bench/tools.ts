@@ -1,6 +1,9 @@
 // The programs the bench drives: iperf3 under proxychains4, and its own load generator, built with Go.
 import type { Arm } from "./arms.ts";
 
+const BUSY_ATTEMPTS_MAX = 50;
+const BUSY_RETRY_MS = 300;
+
 /** A tool is missing or failed; says which package has it. */
 export class ToolError extends Error {
   override readonly name = "ToolError";
@@ -73,15 +76,23 @@ export class Tools implements AsyncDisposable {
     const iperf = ["iperf3", "-c", arm.targetIp, "-p", `${this.#iperfPort}`, "-J"];
     iperf.push("-t", `${options.seconds}`, "-P", `${options.streams}`);
     if (options.reverse) iperf.push("-R");
-    const text = await run("proxychains4", ["-q", "-f", config, ...iperf], "Debian's iperf3", {
-      timeoutMs: options.seconds * 1000 + 20_000,
-    });
+    const text = await this.#whenFree(["-q", "-f", config, ...iperf], options.seconds);
     const start = text.indexOf("{"); // Warnings may stand in front.
     if (start < 0) throw new ToolError(`iperf3 gave no report: ${text}`);
     const report = JSON.parse(text.slice(start));
     if (report.error !== undefined) throw new ToolError(`iperf3: ${report.error}`);
     const { bytes, bits_per_second: bitsPerSecond } = report.end.sum_received;
     return { bytes, bitsPerSecond };
+  }
+
+  /** iperf3's server takes one test at a time, and the last one may still be draining from a chain. */
+  async #whenFree(args: readonly string[], seconds: number): Promise<string> {
+    const timeoutMs = seconds * 1000 + 20_000;
+    for (let attempt = 1;; attempt++) {
+      const text = await run("proxychains4", args, "Debian's iperf3", { timeoutMs });
+      if (!text.includes("the server is busy") || attempt === BUSY_ATTEMPTS_MAX) return text;
+      await new Promise((resolve) => setTimeout(resolve, BUSY_RETRY_MS));
+    }
   }
 
   /** `loadgen pingpong` with 1 KB requests, or `loadgen connect`. */
