@@ -1,5 +1,5 @@
 // One data plane: the listeners, pools, tracking and drain of one workload, as a value (design §3.5).
-import { formatAddress, type SocketAddress } from "./base/address.ts";
+import type { SocketAddress } from "./base/address.ts";
 import { assert } from "./base/assert.ts";
 import { BlockPool } from "./base/block.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "./base/channel.ts";
@@ -15,7 +15,7 @@ import { Faults } from "./hbone/faults.ts";
 import { DATA_PLANE_LIMITS, type DataPlaneLimits } from "./hbone/limits.ts";
 import type { DataPlaneParts, DataPlaneSettings } from "./hbone/parts.ts";
 import { InboundServer } from "./inbound/listener.ts";
-import type { Network } from "./net/network.ts";
+import type { BindError, Network } from "./net/network.ts";
 import { OutboundServer } from "./outbound/listener.ts";
 import { Socks5Server } from "./outbound/socks5_listener.ts";
 import type { Events } from "./seam/events.ts";
@@ -74,16 +74,6 @@ export interface DataPlaneStats {
   readonly faults: number;
   readonly refusedConnections: number;
   readonly refusedHandshakes: number;
-}
-
-/** A listener could not be opened; nothing of the data plane stays open. */
-export class BindError extends ProxyError {
-  readonly code: string;
-
-  constructor(address: SocketAddress, cause: ProxyError) {
-    super(`failed to bind to address ${formatAddress(address)}: ${cause.message}`, { cause });
-    this.code = cause.code;
-  }
 }
 
 /**
@@ -161,7 +151,7 @@ class Start implements Cancel {
         this.next();
         return;
       }
-      this.#plane.stop(() => this.#done(new BindError(step.address, outcome)));
+      this.#plane.stop(() => this.#done(outcome));
     });
   }
 

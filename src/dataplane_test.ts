@@ -11,9 +11,9 @@ import {
 import { connectTo, HboneClient } from "../tests/support/hbone_client.ts";
 import { ProxyError } from "./base/errors.ts";
 import { SeededRandom } from "./base/random.ts";
-import { BindError, type DataPlane, startDataPlane } from "./dataplane.ts";
+import { type DataPlane, startDataPlane } from "./dataplane.ts";
 import { PERFECT_LINK } from "./net/memory/link_plan.ts";
-import type { Listener } from "./net/network.ts";
+import { BindError, type Listener } from "./net/network.ts";
 
 /** A SOCKS5 client that has said "hello" to an echoing application through two data planes. */
 async function connected() {

@@ -69,7 +69,10 @@ export interface SecureServerOptions {
  */
 export interface Network {
   readonly name: "deno" | "memory" | "native";
-  /** Accepted channels go to `onChannel`, which owns them; not before `done` was called. */
+  /**
+   * Accepted channels go to `onChannel`, which owns them; not before `done` was called. Fails with a
+   * {@link BindError}, or with an error of its own where the runtime's sandbox forbids it.
+   */
   listen(
     address: SocketAddress,
     options: ListenOptions,
@@ -92,6 +95,17 @@ export interface Network {
   ): Cancel;
   /** Open sockets, listeners included: 0 when everything was closed. */
   readonly openSockets: number;
+}
+
+/** A listener could not be opened: `failed to bind to address {addr}: {io error}`. `code` is the errno's name. */
+export class BindError extends ProxyError {
+  readonly code: string;
+
+  /** @param address As it was asked for, with its port. */
+  constructor(address: string, cause: ProxyError) {
+    super(`failed to bind to address ${address}: ${cause.message}`, { cause });
+    this.code = cause.code;
+  }
 }
 
 /** Says in which phase `dialSecure` failed, with the failure itself as `cause`. */

@@ -4,7 +4,7 @@ import { formatAddress, parseIp, type SocketAddress } from "../../base/address.t
 import type { Cancel, Done } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { NetError, type ProxyError } from "../../base/errors.ts";
-import { BindError, type type Listener, ListenOptions } from "../network.ts";
+import { BindError, type Listener, type ListenOptions } from "../network.ts";
 import { AcceptWatch } from "./accept_watch.ts";
 import { netError, PermissionMissingError, type RuntimeError } from "./errors.ts";
 

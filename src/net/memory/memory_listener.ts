@@ -1,9 +1,9 @@
 // A listening socket of the memory network.
-import type { SocketAddress } from "../../base/address.ts";
+import { formatAddress, type SocketAddress } from "../../base/address.ts";
 import type { Channel } from "../../base/channel.ts";
 import type { Timer } from "../../base/clock.ts";
 import { NetError } from "../../base/errors.ts";
-import type { Keepalive, Listener } from "../network.ts";
+import { BindError, type Keepalive, type Listener } from "../network.ts";
 import type { MemoryFabric } from "./memory_fabric.ts";
 import type { MemoryNetwork } from "./memory_network.ts";
 
@@ -34,10 +34,12 @@ export class MemoryListener implements Listener {
   }
 
   /** Takes the address; returns the error if it is taken. Port 0 draws a free one. */
-  open(address: SocketAddress): NetError | null {
+  open(address: SocketAddress): BindError | null {
     const port = address.port === 0 ? this.#fabric.nextPort() : address.port;
     this.#local = { ip: address.ip, port };
-    if (!this.#fabric.addListener(this)) return new NetError("EADDRINUSE");
+    if (!this.#fabric.addListener(this)) {
+      return new BindError(formatAddress(this.#local), new NetError("EADDRINUSE"));
+    }
     this.#open = true;
     this.network.noteSocketOpen();
     return null;
