@@ -4,6 +4,9 @@ import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { ProxyError } from "../../base/errors.ts";
 
+/** Smaller read buffers are left to the collector. */
+const FREED_BYTES_MIN = 4096;
+
 /**
  * The stream that carries a TLS session. The runtime's TLS socket has three faults that this makes good
  * (Deno 2.9): its `pause` does not stop the reading below, so memory grows with what the peer sends; a reset
@@ -67,6 +70,8 @@ export class SocketCarrier implements TlsCarrier {
       const truncates = !buffer && !inputEnded(session);
       if (truncates) this.#truncated = true;
       const result = feed.call(handle, buffer);
+      // The session has read it: freed now, or the collector runs for it (see consumeBlock()).
+      if (buffer instanceof ArrayBuffer && buffer.byteLength >= FREED_BYTES_MIN) buffer.transfer(0);
       if (truncates) onTruncated();
       return result;
     };
