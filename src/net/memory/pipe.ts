@@ -42,10 +42,10 @@ export class Pipe {
 
   /** Copies as much of the range as there is room for; returns how many octets that was. */
   accept(bytes: Uint8Array, start: number, end: number, nowMs: number): number {
-    if (this.#readerGone) return end - start; // The reader's RST is under way; its kernel swallows this.
     const taken = Math.min(end - start, this.#plan.capacityBytes - this.#heldBytes);
     if (taken <= 0) return 0;
-    const arriveMs = this.#arrival(nowMs);
+    // Nobody acknowledges what comes after the reader has gone; its RST is under way.
+    const arriveMs = this.#readerGone ? Infinity : this.#arrival(nowMs);
     this.#segments.push({ bytes: bytes.slice(start, start + taken), taken: 0, arriveMs });
     this.#heldBytes += taken;
     return taken;
@@ -84,7 +84,7 @@ export class Pipe {
     this.#stalledUntilMs = Math.max(this.#stalledUntilMs, untilMs);
   }
 
-  /** The reader has gone: what is held is forgotten and what follows is swallowed. */
+  /** The reader has gone: what is held is forgotten, and what follows never arrives. */
   abandon(): void {
     this.#readerGone = true;
     this.#segments.length = 0;
