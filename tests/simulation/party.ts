@@ -50,12 +50,14 @@ export class Party implements ChannelHandler {
   readonly #draws: Draws;
   readonly #sendSalt: number;
   readonly #receiveSalt: number;
-  readonly #onChange: () => void;
+  readonly #onWrite: () => void;
   /** Octets of a SOCKS5 answer still to come before payload. */
   #negotiation: readonly number[];
   #sendsNegotiation: readonly Uint8Array<ArrayBuffer>[];
   #negotiated = 0;
   #resting = false;
+  /** A write was refused and nothing was said to be writable since. */
+  #full = false;
   #undawdledBytes = 0;
 
   constructor(options: {
@@ -65,8 +67,8 @@ export class Party implements ChannelHandler {
     readonly draws: Draws;
     readonly sendSalt: number;
     readonly receiveSalt: number;
-    /** Called after everything that may matter to the run. */
-    readonly onChange: () => void;
+    /** Called after each write. */
+    readonly onWrite: () => void;
     readonly socks?: {
       readonly sends: readonly Uint8Array<ArrayBuffer>[];
       readonly hears: readonly number[];
@@ -78,14 +80,9 @@ export class Party implements ChannelHandler {
     this.#draws = options.draws;
     this.#sendSalt = options.sendSalt;
     this.#receiveSalt = options.receiveSalt;
-    this.#onChange = options.onChange;
+    this.#onWrite = options.onWrite;
     this.#negotiation = options.socks?.hears ?? [];
     this.#sendsNegotiation = options.socks?.sends ?? [];
-  }
-
-  /** Nothing follows: closed, or never connected. */
-  get over(): boolean {
-    return this.closed;
   }
 
   start(channel: Channel): void {
@@ -125,7 +122,6 @@ export class Party implements ChannelHandler {
     if (this.#resetIfTime()) return;
     this.#undawdledBytes += end - start;
     if (this.#undawdledBytes >= this.script.dawdleEveryBytes) this.#dawdle();
-    this.#onChange();
   }
 
   onEnd(): void {
@@ -135,21 +131,20 @@ export class Party implements ChannelHandler {
     } else if (this.sentBytes === this.script.sendBytes) {
       this.#end();
     }
-    this.#onChange();
   }
 
   onWritable(): void {
+    this.#full = false;
     this.#send();
   }
 
   onClose(error: ProxyError | null): void {
     this.closed = true;
     this.closeError = error;
-    this.#onChange();
   }
 
   #send(): void {
-    while (!this.closed && !this.sendEnded && !this.#resting && !this.hasReset) {
+    while (!this.closed && !this.sendEnded && !this.#resting && !this.#full && !this.hasReset) {
       const leftBytes = this.script.sendBytes - this.sentBytes;
       if (leftBytes === 0) {
         if (!this.script.endsAfterPeer || this.peerEnded) this.#end();
@@ -159,10 +154,10 @@ export class Party implements ChannelHandler {
         Math.min(leftBytes, this.#draws.between(1, this.script.writeBytesMax)),
       );
       this.sentBytes += bytes.length;
-      const more = this.#write(bytes);
+      this.#full = !this.#write(bytes);
+      this.#onWrite();
       if (this.#resetIfTime()) return;
       if (this.script.restMsMax > 0) this.#rest();
-      if (!more) return;
     }
   }
 

@@ -1,13 +1,18 @@
 // One simulation: whole proxies on the memory network, from the first listener to the last timer, in one call.
 import { assert, assertEquals } from "@std/assert";
-import type { SocketAddress } from "../../src/base/address.ts";
+import { formatAddress, type SocketAddress } from "../../src/base/address.ts";
 import type { Channel } from "../../src/base/channel.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import { VirtualClock } from "../../src/base/virtual_clock.ts";
 import { type DataPlane, startDataPlane } from "../../src/dataplane.ts";
 import { FakeCa } from "../../src/identity/fake_ca.ts";
+import { sha256Hex } from "../../src/tls/chain.ts";
 import type { Link } from "../../src/net/memory/link.ts";
-import type { LinkPlan } from "../../src/net/memory/link_plan.ts";
+import {
+  type ConnectFate,
+  DELIVER_BYTES_MAX,
+  type LinkPlan,
+} from "../../src/net/memory/link_plan.ts";
 import { type LinkQuestion, MemoryFabric } from "../../src/net/memory/memory_fabric.ts";
 import type { MemoryNetwork } from "../../src/net/memory/memory_network.ts";
 import type { Keepalive, Listener } from "../../src/net/network.ts";
@@ -15,13 +20,14 @@ import type { CertifiedKey } from "../../src/tls/certificate.ts";
 import { FixedCertificates, meshIdentity } from "../support/fixed_certificates.ts";
 import { NotedEvents } from "../support/data_plane_world.ts";
 import { Draws } from "./draws.ts";
-import { Party } from "./party.ts";
+import { Party, type PartyScript } from "./party.ts";
 import {
   type ConversationPlan,
   type Disturbance,
   drawScenario,
   FIRST_PORT,
   MESHED_HOSTS,
+  probePlan,
   type Scenario,
 } from "./scenario.ts";
 import { type Host, StaticRouter, UNROUTABLE_PORT } from "./static_router.ts";
@@ -32,6 +38,8 @@ const CONVERSATIONS_MS_MAX = 1_800_000;
 const QUIET_MS = 360_000;
 /** For disturbed conversations to end by themselves: longer than keepalive, PING and all limits of the data path. */
 const CHANCE_MS = 60_000;
+/** In which a change of policy has reached every connection: the Router's slowest answer, and a turn. */
+const POLICY_MS = 100;
 /** In which a kernel gives up on what it cannot deliver (see `RETRANSMIT_GIVE_UP_MS`). */
 const GIVE_UP_MS = 1_000_000;
 /** Short, so that cut connections of applications are noticed soon. */
@@ -79,6 +87,7 @@ export function simulate(seed: number, materials: Materials): RunReport {
   const run = new Run(drawScenario(seed, draws), draws, materials);
   run.start();
   run.converse();
+  run.probe();
   run.settle();
   run.stop();
   return run.report();
@@ -95,6 +104,8 @@ interface Conversation {
   /** The dial failed: there is nothing else to wait for on the client's side. */
   dialError: ProxyError | null;
   accepted: boolean;
+  /** The most octets that were written and not yet received, per direction. */
+  readonly underWay: { toServer: number; toClient: number };
 }
 
 interface Plane {
@@ -117,8 +128,12 @@ class Run {
   readonly #listeners: Listener[] = [];
   readonly #networks = new Map<string, MemoryNetwork>();
   readonly #stalled = new Set<Link>();
+  /** Hosts whose 15008 cannot be reached now. */
+  readonly #walls = new Map<string, ConnectFate>();
   /** A link was cut silently. */
   #cut = false;
+  /** Those among them that PING must find. */
+  readonly #cutTunnels = new Set<Link>();
   #digest = 0x811c9dc5;
 
   constructor(scenario: Scenario, draws: Draws, materials: Materials) {
@@ -158,12 +173,36 @@ class Run {
     );
     // The disturbed ones get their chance, then they are ended by hand.
     this.#clock.advance(CHANCE_MS);
+    for (const link of this.#cutTunnels) {
+      assert(!this.#fabric.links.has(link), "PING did not find a tunnel that was cut");
+    }
     for (const { client, server } of this.#conversations) {
       client.reset();
       server.reset();
     }
     this.#clock.advance(this.#cut ? GIVE_UP_MS : 1_000);
     for (const conversation of this.#conversations) this.#judge(conversation);
+    this.#judgeEvents();
+  }
+
+  /** Whatever happened before: proxies that were not told to stop carry new conversations, from and to each. */
+  probe(): void {
+    const running = HOSTS.map((_, index) => index).filter((index) =>
+      this.#planes[index]?.drained === "no"
+    );
+    const before = this.#conversations.length;
+    for (const from of running) {
+      for (const to of running) {
+        if (from === to) continue;
+        this.#prepare(probePlan(this.#conversations.length, from, to, this.#draws));
+      }
+    }
+    const probes = this.#conversations.slice(before);
+    this.#clock.runUntilIdle();
+    for (const conversation of probes) this.#dial(conversation);
+    this.#drive(() => probes.every((each) => this.#isOver(each)), CONVERSATIONS_MS_MAX);
+    this.#clock.advance(1_000);
+    for (const conversation of probes) this.#judge(conversation);
     this.#judgeEvents();
   }
 
@@ -227,7 +266,10 @@ class Run {
   }
 
   #linkPlan({ destination }: LinkQuestion): LinkPlan {
-    return destination.port === 15008 ? this.#scenario.tunnelLink : this.#scenario.applicationLink;
+    if (destination.port !== 15008) return this.#scenario.applicationLink;
+    const fate = this.#walls.get(destination.ip);
+    const { tunnelLink } = this.#scenario;
+    return fate === undefined ? tunnelLink : { ...tunnelLink, connect: fate };
   }
 
   #startPlane(index: number): void {
@@ -278,7 +320,16 @@ class Run {
     const port = plan.kind === "unroutable" ? UNROUTABLE_PORT : portOf(plan);
     const destination = { ip: host.ip, port };
     const salts = { toServer: plan.number * 2 + 1, toClient: plan.number * 2 + 2 };
-    const common = { clock: this.#clock, draws: this.#draws, onChange: () => {} };
+    const underWay = { toServer: 0, toClient: 0 };
+    const common = {
+      clock: this.#clock,
+      draws: this.#draws,
+      onWrite: () => {
+        const { client, server } = conversation;
+        underWay.toServer = Math.max(underWay.toServer, client.sentBytes - server.receivedBytes);
+        underWay.toClient = Math.max(underWay.toClient, server.sentBytes - client.receivedBytes);
+      },
+    };
     const conversation: Conversation = {
       plan,
       destination,
@@ -301,6 +352,7 @@ class Run {
       started: false,
       dialError: null,
       accepted: false,
+      underWay,
     };
     this.#conversations.push(conversation);
     if (plan.kind === "refused") return;
@@ -347,6 +399,20 @@ class Run {
         this.#disturbed(conversation);
         const denied = this.#scenario.conversations.filter(({ kind }) => kind === "denied");
         this.#router.deny([...denied, conversation.plan].map(portOf));
+        this.#clock.after(POLICY_MS, () => this.#judgeDenied(conversation));
+        return;
+      }
+      case "revoke": {
+        const revoked = sha256Hex(this.#materials.certificates[disturbance.host]![0].chainDer[0]!);
+        this.#disturbHosts(disturbance.host, disturbance.by);
+        this.#planes[disturbance.by]!.plane.revoke((leaf) => leaf === revoked);
+        return;
+      }
+      case "wall": {
+        const { ip } = HOSTS[disturbance.host]!;
+        this.#walls.set(ip, disturbance.fate);
+        this.#clock.after(disturbance.forMs, () => void this.#walls.delete(ip));
+        this.#disturbHosts(disturbance.host, null);
         return;
       }
       case "drain":
@@ -357,12 +423,21 @@ class Run {
     }
   }
 
+  /** After a push no inbound connection that it forbids may live; a draining proxy no longer looks (spec/data-path §6.1). */
+  #judgeDenied({ plan, destination }: Conversation): void {
+    const target = this.#planes[plan.to];
+    if (target === undefined || target.drained !== "no") return;
+    const { openedRecords, closedRecords } = target.events;
+    const closed = new Set(closedRecords.map(({ record }) => record));
+    const live = openedRecords.filter((record) =>
+      record.facts.direction === "inbound" && !closed.has(record) &&
+      record.facts.hboneAuthority === formatAddress(destination)
+    );
+    assertEquals(live.length, 0, `conversation ${plan.number} lives on although policy forbids it`);
+  }
+
   #drain(target: Plane, deadlineMs: number): void {
-    const host = HOSTS.indexOf(target.host);
-    for (const conversation of this.#conversations) {
-      const { from, to } = conversation.plan;
-      if (from === host || to === host) this.#disturbed(conversation);
-    }
+    this.#disturbHosts(HOSTS.indexOf(target.host), null);
     target.drained = "asked";
     const done = () => void (target.drained = "done");
     if (deadlineMs === 0) target.plane.stop(done);
@@ -379,7 +454,10 @@ class Run {
     if (disturbance.kind !== "stall" || this.#stalled.has(link)) {
       for (const user of users) this.#disturbed(user);
     }
-    if (disturbance.kind.startsWith("cut")) this.#cut = true;
+    if (disturbance.kind.startsWith("cut")) {
+      this.#cut = true;
+      if (link.server.port === 15008) this.#cutTunnels.add(link);
+    }
     switch (disturbance.kind) {
       case "reset":
         return link.reset();
@@ -410,6 +488,16 @@ class Run {
     return user === undefined ? null : [user];
   }
 
+  /** Conversations between two hosts, either way; null for any other host. */
+  #disturbHosts(one: number, other: number | null): void {
+    for (const conversation of this.#conversations) {
+      const { from, to } = conversation.plan;
+      const here = from === one && (other === null || to === other);
+      const there = to === one && (other === null || from === other);
+      if (here || there) this.#disturbed(conversation);
+    }
+  }
+
   #disturbed(conversation: Conversation): void {
     if (!this.#isOver(conversation)) conversation.disturbed = true;
   }
@@ -433,6 +521,14 @@ class Run {
     if (plan.kind !== "whole" && plan.kind !== "broken") {
       assertEquals(accepted, false, `${name} reached its application`);
       assertEquals(client.receivedBytes, 0, `${name}: client heard something`);
+    }
+    for (
+      const [bytes, script] of [
+        [conversation.underWay.toServer, plan.client],
+        [conversation.underWay.toClient, plan.server],
+      ] as const
+    ) {
+      assert(bytes <= this.#underWayBytesMax(script), `${name}: ${bytes} octets were under way`);
     }
     if (disturbed) return;
     assertEquals(dialError, null, `${name}: dial`);
@@ -492,6 +588,13 @@ class Run {
         );
       }
     }
+  }
+
+  /** What three links, two streams and the buffers between may hold, and the write that was refused. */
+  #underWayBytesMax({ writeBytesMax }: PartyScript): number {
+    const { applicationLink, tunnelLink, http2 } = this.#scenario;
+    return writeBytesMax + 2 * applicationLink.capacityBytes + tunnelLink.capacityBytes +
+      2 * (http2.streamWindowBytes ?? 0) + 3 * DELIVER_BYTES_MAX;
   }
 
   #count(kind: ConversationPlan["kind"]): number {

@@ -1,6 +1,6 @@
 // What a seed means: links, hosts' settings, conversations and disturbances, drawn before anything runs.
 import type { H2Limits } from "../../src/h2/options.ts";
-import type { LinkPlan } from "../../src/net/memory/link_plan.ts";
+import type { ConnectFate, LinkPlan } from "../../src/net/memory/link_plan.ts";
 import type { Draws } from "./draws.ts";
 import type { PartyScript } from "./party.ts";
 
@@ -33,6 +33,16 @@ export type Disturbance =
   | { readonly kind: "stall"; readonly atMs: number; readonly forMs: number }
   | { readonly kind: "rotate"; readonly atMs: number; readonly host: number }
   | { readonly kind: "deny"; readonly atMs: number; readonly conversation: number }
+  /** The leaf that a host began with is revoked, as the data plane of `by` learns. */
+  | { readonly kind: "revoke"; readonly atMs: number; readonly host: number; readonly by: number }
+  /** New connections to a host's 15008 fail for a time. */
+  | {
+    readonly kind: "wall";
+    readonly atMs: number;
+    readonly forMs: number;
+    readonly host: number;
+    readonly fate: Exclude<ConnectFate, "accept">;
+  }
   | {
     readonly kind: "drain";
     readonly atMs: number;
@@ -166,7 +176,7 @@ function drawDisturbances(conversations: number, draws: Draws): Disturbance[] {
   const count = draws.between(1, 5);
   return Array.from({ length: count }, (): Disturbance => {
     const atMs = draws.below(ACTIVE_MS + 1_000);
-    switch (draws.below(12)) {
+    switch (draws.below(14)) {
       case 0:
       case 1:
       case 2:
@@ -182,6 +192,21 @@ function drawDisturbances(conversations: number, draws: Draws): Disturbance[] {
       case 9:
         return { kind: "rotate", atMs, host: draws.below(MESHED_HOSTS) };
       case 10:
+        return {
+          kind: "revoke",
+          atMs,
+          host: draws.below(MESHED_HOSTS),
+          by: draws.below(MESHED_HOSTS),
+        };
+      case 11:
+        return {
+          kind: "wall",
+          atMs: draws.oneIn(2) ? 0 : atMs,
+          forMs: draws.between(1, 12_000),
+          host: draws.below(MESHED_HOSTS),
+          fate: draws.pick(["refuse", "unreachable", "vanish"]),
+        };
+      case 12:
         return { kind: "deny", atMs, conversation: draws.below(conversations) };
       default:
         return {
@@ -192,4 +217,24 @@ function drawDisturbances(conversations: number, draws: Draws): Disturbance[] {
         };
     }
   });
+}
+
+/** A small whole conversation between two hosts, to see that they still can. */
+export function probePlan(
+  number: number,
+  from: number,
+  to: number,
+  draws: Draws,
+): ConversationPlan {
+  const script = { ...drawParty(true, draws), endsAfterPeer: false };
+  return {
+    number,
+    kind: "whole",
+    from,
+    to,
+    entry: draws.pick(["socks", "captured"]),
+    startMs: 0,
+    client: script,
+    server: { ...script, sendBytes: draws.below(2_000) },
+  };
 }
