@@ -53,7 +53,6 @@ export class FakeCa {
   static async open(folder: string, options: { readonly nowMs: number }): Promise<FakeCa> {
     const keyPath = `${folder}/root-key.pem`;
     const rootPath = `${folder}/root-cert.pem`;
-    await attempt(`make the folder ${folder}`, () => Deno.mkdir(folder, { recursive: true }));
     const key = await readKey(await readOrMake(keyPath, newKeyPem), keyPath);
     const rootPem = await readOrMake(
       rootPath,
@@ -197,6 +196,7 @@ async function readOrMake(path: string, make: () => Promise<string>): Promise<st
   const made = await make();
   const draft = `${path}.${crypto.randomUUID()}`;
   return await attempt(`write ${path}`, async () => {
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
     await Deno.writeTextFile(draft, made, { createNew: true, mode: 0o600 });
     try {
       await Deno.link(draft, path);
