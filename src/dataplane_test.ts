@@ -337,3 +337,59 @@ Deno.test("startDataPlane() gives every byte back: 2,000 connections opened and 
   assertEquals(client.events.ends, Array(2_000).fill("-: ok"));
   world.dispose();
 });
+
+Deno.test.each([
+  { name: "of a drained data plane", drains: true, limits: {} },
+  { name: "of a tunnel that nobody else may use", drains: false, limits: { poolStreamsMax: 1 } },
+])(
+  "DataPlane lets the last bytes $name arrive, on a network that takes seconds",
+  async ({ drains, limits }) => {
+    const slow = { ...PERFECT_LINK, delayMinMs: 3_000, delayMaxMs: 3_000, resetDropsUnread: true };
+    const world = await DataPlaneWorld.create({
+      plan: ({ destination }) => destination.port === 15008 ? slow : PERFECT_LINK,
+    });
+    const { plane } = world.client({ limits });
+    world.server();
+    const app = world.app({ ip: SERVER_IP, port: 8080 }, { echo: false });
+    const user = world.captured({ ip: SERVER_IP, port: 8080 });
+    world.drive(() => app.conversations.length === 1);
+    const server = app.conversations[0]!;
+    // The answer's end comes first, so the stream is over here when the last bytes leave.
+    server.channel.endWrite();
+    world.drive(() => user.ended);
+    const drained = drains ? deadline(plane, 60_000) : { done: true };
+    user.send(new Uint8Array(1_000));
+    user.channel.endWrite();
+    world.drive(() => server.closed);
+    assertEquals([server.bytes, server.ended, server.closeError], [1_000, true, null]);
+    world.clock.advance(10_000);
+    assertEquals([drained.done, plane.stats().outboundTransports], [true, 0]);
+    world.dispose();
+  },
+);
+
+Deno.test.each([
+  { name: "just under", waitMs: 19_999, transports: 1 },
+  { name: "at", waitMs: 20_000, transports: 0 },
+  { name: "just over", waitMs: 20_001, transports: 0 },
+])(
+  "DataPlane $name lingerMsMax after an orderly end into silence holds $transports",
+  async ({ waitMs, transports }) => {
+    const world = await DataPlaneWorld.create();
+    const { plane } = world.client({ limits: { poolStreamsMax: 1 } });
+    world.server();
+    const app = world.app({ ip: SERVER_IP, port: 8080 }, { echo: false });
+    const user = world.captured({ ip: SERVER_IP, port: 8080 });
+    world.drive(() => app.conversations.length === 1);
+    app.conversations[0]!.channel.endWrite();
+    world.drive(() => user.ended);
+    for (const link of world.fabric.links) {
+      if (link.server.port === 15008) link.cutSilently("toClient");
+    }
+    user.channel.endWrite();
+    world.clock.advance(waitMs);
+    assertEquals(plane.stats().outboundTransports, transports);
+    world.clock.advance(40_000);
+    world.dispose();
+  },
+);

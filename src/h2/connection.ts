@@ -244,7 +244,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#endIfDrained();
     if (this.#endingDue) {
       this.#endingDue = false;
-      if (this.#phase === "ending") this.#handler.onEnding?.();
+      if (this.#phase === "ending") this.#handler.onEnding?.(this.#reason);
     }
     if (this.#phase === "running" && this.#writer.writable) this.#writer.flush();
     if (this.#closeDue && this.#toCall.length === 0) {

@@ -63,8 +63,10 @@ export interface H2ConnectionHandler {
   /**
    * All is said: what is written goes out, then the transport's end, and `onClose` follows when the peer ends too. A
    * peer need not do that, nor read; an owner who will not wait for ever sets a limit here and calls `abort`.
+   * `reason` is null for an orderly end: then the last bytes of finished streams may still be on their way, and
+   * `abort` would lose them.
    */
-  onEnding?(): void;
+  onEnding?(reason: ProxyError | null): void;
   /** The connection is over; every stream has been or will be told in the same turn. Exactly once, last. */
   onClose(error: ProxyError | null): void;
 }

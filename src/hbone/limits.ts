@@ -29,8 +29,13 @@ export interface DataPlaneLimits {
   readonly handshakesMax: number;
   /** From the end of the handshake to the first whole request, and for each header block, in ms. */
   readonly headerBlockMsMax: number;
-  /** After our GOAWAY, how long its peer may take to read it, in ms, before the transport is reset. */
+  /** After a GOAWAY for a fault, how long its peer may take to read it, in ms, before the transport is reset. */
   readonly goAwayMsMax: number;
+  /**
+   * After an orderly end, how long the last bytes of finished streams may take to arrive, in ms, before the
+   * transport is reset and they are lost: as long as PING would take the peer for alive.
+   */
+  readonly lingerMsMax: number;
   /** Application connections in one data plane, all listeners together; beyond, new ones are refused. */
   readonly connectionsMax: number;
   /** HBONE connections accepted by one data plane and not yet over. */
@@ -60,6 +65,7 @@ export const DATA_PLANE_LIMITS: DataPlaneLimits = {
   handshakesMax: 1_024,
   headerBlockMsMax: 10_000,
   goAwayMsMax: 1_000,
+  lingerMsMax: 20_000,
   connectionsMax: 65_536,
   inboundTunnelsMax: 16_384,
   socksMsMax: 30_000,

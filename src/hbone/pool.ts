@@ -96,6 +96,7 @@ export class HbonePool implements ClientConnectionOwner {
   #waiting = 0;
   #attempts = 0;
   #stopped = false;
+  #isCut = false;
   #onQuiet: (() => void) | null = null;
 
   constructor(parts: DataPlaneParts) {
@@ -164,8 +165,9 @@ export class HbonePool implements ClientConnectionOwner {
   }
 
   /**
-   * Ends the pool (P14): waiting requests fail, attempts are cancelled, connections dropped without GOAWAY
-   * (W28). `onQuiet` is called once nothing is left, in a later turn. Once only.
+   * Ends the pool (P14): waiting requests fail, attempts are cancelled, connections with streams are dropped without
+   * GOAWAY (W28). Those without end in order, since the last bytes of their last streams may still be on their
+   * way; {@link cut} does not wait for that. `onQuiet` is called once nothing is left, in a later turn. Once only.
    */
   stop(onQuiet: () => void): void {
     assert(!this.#stopped, "A pool is stopped once");
@@ -181,9 +183,17 @@ export class HbonePool implements ClientConnectionOwner {
     }
     for (const connection of [...this.#connections]) {
       this.#leave(connection);
-      connection.abort(new PoolDraining());
+      if (this.#isCut || connection.h2.openStreams > 0) connection.abort(new PoolDraining());
+      else connection.release();
     }
     this.#parts.clock.soon({ runTask: () => this.#reportQuiet() });
+  }
+
+  /** The time for an orderly end is over, also for connections that {@link stop} is yet to find. Idempotent. */
+  cut(): void {
+    this.#isCut = true;
+    if (!this.#stopped) return;
+    for (const connection of [...this.#connections]) connection.abort(new PoolDraining());
   }
 
   onConnectionRetired(connection: ClientConnection): void {

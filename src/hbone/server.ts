@@ -137,9 +137,10 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
   }
 
   /** A peer that takes neither our GOAWAY nor our end does not keep us. */
-  onEnding(): void {
+  onEnding(reason: ProxyError | null): void {
     this.#stopTimers();
-    this.#closing ??= this.#parts.clock.after(this.#parts.limits.goAwayMsMax, () => {
+    const { goAwayMsMax, lingerMsMax } = this.#parts.limits;
+    this.#closing ??= this.#parts.clock.after(reason === null ? lingerMsMax : goAwayMsMax, () => {
       this.#closing = null;
       this.#h2.abort(null);
     });

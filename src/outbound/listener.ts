@@ -62,6 +62,7 @@ export class OutboundServer implements Component {
 
   force(reason: ProxyError): void {
     for (const connection of [...this.#live]) connection.terminate(reason);
+    this.pool.cut();
   }
 
   #accept(channel: Channel): void {

@@ -65,6 +65,7 @@ export class Socks5Server implements Component, SocksOutcome {
   force(reason: ProxyError): void {
     for (const negotiation of [...this.#negotiating]) negotiation.terminate(reason);
     for (const connection of [...this.#live]) connection.terminate(reason);
+    this.pool.cut();
   }
 
   onSocksTarget(
