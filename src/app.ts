@@ -4,6 +4,7 @@ import { HttpServer } from "./admin/http_server.ts";
 import { Readiness } from "./admin/readiness.ts";
 import { readinessHandler } from "./admin/readiness_handler.ts";
 import { statsHandler } from "./admin/stats_handler.ts";
+import { formatAddress } from "./base/address.ts";
 import { ProxyError } from "./base/errors.ts";
 import { SystemRandom } from "./base/random.ts";
 import { SystemClock } from "./base/system_clock.ts";
@@ -126,7 +127,9 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   for (const proxy of plan.proxies) {
     const source = certificatesFor(proxy, shared);
     sources.push(source);
-    planes.push(await openProxy(proxy, source, shared));
+    const plane = await openProxy(proxy, source, shared);
+    planes.push(plane);
+    logListeners(plane, logging);
   }
   servers.push(opened.use(
     await HttpServer.listen({
@@ -214,6 +217,19 @@ function openProxy(
       },
     }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
   );
+}
+
+/** A line for each data listener, in the order they were opened (spec/config-and-observability §4.1). */
+function logListeners({ local }: DataPlane, { logger }: Logging): void {
+  for (const component of ["inbound", "outbound", "socks5"] as const) {
+    const address = local[component];
+    if (address === null) continue;
+    logger.log("info", `ztunnel::proxy::${component}`, "listener established", {
+      address: { unquoted: formatAddress(address) },
+      component,
+      transparent: false, // What needs IP_TRANSPARENT is refused by name until a network can do it.
+    });
+  }
 }
 
 function ended(end: (done: () => void) => void): Promise<void> {

@@ -52,8 +52,22 @@ Deno.test("task start answers, refuses by policy, and logs both hops with both i
     assertStringIncludes(program.stdout, line);
   }
 
+  const established = program.stdout.split("\n")
+    .filter((line) => line.includes("\tlistener established\t") && line.includes("transparent="))
+    .map((line) => line.split("\t").slice(1).join(" "));
+  const hbone = (ip: string) =>
+    `info proxy::inbound listener established address=${ip}:15008 component="inbound" transparent=false`;
+  assertEquals(established.sort(), [
+    hbone("127.0.0.2"),
+    hbone("127.0.0.3"),
+    hbone("127.0.0.4"),
+    'info proxy::socks5 listener established address=127.0.0.1:15080 component="socks5" transparent=false',
+  ]);
+
   assertStringIncludes(await get("web.shop.svc.cluster.local"), "hello from shop/web");
-  await program.printed('direction="inbound" bytes_sent=', READY_WITHIN_MS);
+  for (const direction of ["outbound", "inbound"]) {
+    await program.printed(`direction="${direction}" bytes_sent=`, READY_WITHIN_MS);
+  }
   const isCall = (line: string) => line.includes("dst.hbone_addr=127.0.0.3:8080");
   const lines = program.stdout.split("\n").filter(isCall);
   assertEquals(lines.length, 2);
