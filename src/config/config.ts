@@ -187,7 +187,7 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     },
     http2: readHttp2(read),
     keepalive: readKeepalive(read),
-    originalSource: read.boolean("ENABLE_ORIG_SRC", null),
+    originalSource: readOriginalSource(read),
     responseBaggage: read.boolean("ENABLE_RESPONSE_BAGGAGE", true),
     localhostAppTunnel: read.boolean("LOCALHOST_APP_TUNNEL", true),
     authorizationLogLevel: read.exactlyTrue("AUTHZ_POLICY_INFO_LOGGING") ? "info" : "debug",
@@ -300,6 +300,15 @@ function refuseUnbuilt(read: EnvReader): void {
   if (read.text("COMPLIANCE_POLICY") === "pqc") {
     throw invalidConfiguration("COMPLIANCE_POLICY=pqc is not supported yet");
   }
+}
+
+/** `true` demands transparent listeners, and none of the networks can open one yet (spec/data-path §3.5). */
+function readOriginalSource(read: EnvReader): boolean | null {
+  const asked = read.boolean("ENABLE_ORIG_SRC", null);
+  if (asked !== true) return asked;
+  throw invalidConfiguration(
+    "ENABLE_ORIG_SRC=true is not supported yet: leave it unset or set ENABLE_ORIG_SRC=false",
+  );
 }
 
 function readListeners(

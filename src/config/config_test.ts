@@ -173,6 +173,12 @@ Deno.test.each([
     expected: "invalid configuration: revocation lists are not supported yet: unset CRL_PATH",
   },
   {
+    name: "original source addresses",
+    variables: { ENABLE_ORIG_SRC: "true" },
+    expected:
+      "invalid configuration: ENABLE_ORIG_SRC=true is not supported yet: leave it unset or set ENABLE_ORIG_SRC=false",
+  },
+  {
     name: "a compliance policy",
     variables: { COMPLIANCE_POLICY: "pqc" },
     expected: "invalid configuration: COMPLIANCE_POLICY=pqc is not supported yet",
