@@ -64,7 +64,11 @@ async function startNodeHttp2(): Promise<Arm> {
       stdout: "null",
     }).spawn();
     opened.defer(async () => {
-      child.kill("SIGTERM");
+      try {
+        child.kill("SIGTERM");
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error; // TypeError: it has ended already.
+      }
       await child.status;
     });
     await untilListening(ip, role === "inbound" ? HBONE_PORT : SOCKS5_PORT);

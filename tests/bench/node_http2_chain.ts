@@ -48,7 +48,6 @@ function join(stream: http2.Http2Stream, socket: net.Socket): void {
   };
   socket.on("error", abandon);
   socket.on("close", () => stream.readableEnded || abandon());
-  stream.on("error", () => socket.destroy());
   stream.on("close", () => socket.destroyed || socket.end());
 }
 
@@ -72,6 +71,7 @@ function serveInbound(): void {
       port: Number(authority.slice(colon + 1)),
       ...SOCKET_OPTIONS,
     });
+    stream.on("error", () => socket.destroy());
     const refuse = () => stream.close(http2.constants.NGHTTP2_CONNECT_ERROR);
     socket.once("error", refuse);
     socket.once("connect", () => {
@@ -121,7 +121,7 @@ function openTunnel(client: net.Socket, authority: string): void {
   entry.streams++;
   const stream = entry.session.request({ ":method": "CONNECT", ":authority": authority });
   stream.on("close", () => entry.streams--);
-  stream.once("error", () => client.destroy());
+  stream.on("error", () => client.destroy());
   stream.once("response", (headers) => {
     if (headers[":status"] !== 200) return void client.destroy();
     client.write(new Uint8Array([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]));

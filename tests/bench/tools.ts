@@ -140,7 +140,11 @@ function background(program: string, args: readonly string[]): AsyncDisposable {
   }).spawn();
   return {
     async [Symbol.asyncDispose]() {
-      child.kill("SIGTERM");
+      try {
+        child.kill("SIGTERM");
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error; // TypeError: it has ended already.
+      }
       await child.status;
     },
   };
