@@ -17,14 +17,18 @@ import { MeshCa } from "../support/mesh_ca.ts";
 import { until } from "../support/real_sockets.ts";
 import { writeAll } from "../support/socks5.ts";
 
-const DENY_CLIENT = {
-  name: "no",
-  namespace: "default",
-  scope: "Namespace",
-  action: "Deny",
-  dryRun: false,
-  rules: [[[{ principals: [{ Exact: "cluster.local/ns/default/sa/client" }] }]]],
-};
+function denyOf(principal: string) {
+  return {
+    name: "no",
+    namespace: "default",
+    scope: "Namespace",
+    action: "Deny",
+    dryRun: false,
+    rules: [[[{ principals: [{ Exact: principal }] }]]],
+  };
+}
+
+const DENY_CLIENT = denyOf("cluster.local/ns/default/sa/client");
 
 Deno.test("a SOCKS5 client's bytes cross two proxies, and both logs say who and how much", async () => {
   await using planes = await LoopbackPlanes.start();
@@ -262,6 +266,14 @@ const CASES: BadInput[] = [
     reason: /^expected method CONNECT, got GET$/,
   },
   {
+    name: "a request without a method",
+    act: request(
+      () => [{ name: ":authority", value: "10.0.0.2:80" }],
+      "RST_STREAM 1 PROTOCOL_ERROR",
+    ),
+    reason: /^h2 failed: stream error detected: unspecific protocol error detected$/,
+  },
+  {
     name: "CONNECT without authority",
     act: request(() => [{ name: ":method", value: "CONNECT" }], ...REFUSED_400),
     reason: /^no valid authority pseudo header: $/,
@@ -395,6 +407,25 @@ const CASES: BadInput[] = [
       await raw.close();
     },
     reason: /^-: ok$/,
+    where: "end",
+  },
+  {
+    name: "DATA before a refusal",
+    options: { policies: [denyOf("cluster.local/ns/default/sa/nobody")] },
+    act: async (planes) => {
+      const raw = await planes.tls(
+        await planes.leaf({ uris: ["spiffe://cluster.local/ns/default/sa/nobody"] }),
+      );
+      raw.peer.send(PREFACE, settings());
+      const { accepted } = planes.app;
+      const authority = `${planes.serverIp}:${planes.app.port}`;
+      raw.peer.send(raw.peer.headers(1, connectTo(authority)), data(1, "secret"));
+      await raw.line("HEADERS 1 END_STREAM :status=401");
+      await raw.line("RST_STREAM 1 NO_ERROR");
+      assertEquals(planes.app.accepted, accepted, "the application heard of nobody");
+      await raw.close();
+    },
+    reason: /^DENY: connection closed due to policy rejection: explicitly denied by: default\/no$/,
     where: "end",
   },
   {
