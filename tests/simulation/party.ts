@@ -41,6 +41,10 @@ export class Party implements ChannelHandler {
   sendEnded = false;
   peerEnded = false;
   closed = false;
+  /** SOCKS5 answered something else than success. */
+  turnedAway = false;
+  /** When it closed; Infinity before. */
+  closedAtMs = Infinity;
   /** Reset by its own script, or by the run. */
   hasReset = false;
   closeError: ProxyError | null = null;
@@ -102,12 +106,10 @@ export class Party implements ChannelHandler {
   onData(block: Block, start: number, end: number): void {
     while (start < end && this.#negotiated < this.#negotiation.length) {
       const octet = block.bytes[start++]!;
-      if (octet !== this.#negotiation[this.#negotiated]) {
-        throw new WrongByte(`${this.#name}: SOCKS5 answered ${octet} at ${this.#negotiated}`);
-      }
+      if (octet !== this.#negotiation[this.#negotiated]) this.turnedAway = true;
       this.#negotiated++;
     }
-    if (start === end) return;
+    if (start === end || this.turnedAway) return;
     for (let index = start; index < end; index++) {
       const expected = patternOctet(this.#receiveSalt, this.receivedBytes);
       if (block.bytes[index] !== expected) {
@@ -140,6 +142,7 @@ export class Party implements ChannelHandler {
 
   onClose(error: ProxyError | null): void {
     this.closed = true;
+    this.closedAtMs = this.#clock.nowMs();
     this.closeError = error;
   }
 

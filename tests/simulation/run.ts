@@ -100,6 +100,8 @@ interface Conversation {
   readonly server: Party;
   /** Something happened that may cost it bytes or its end. */
   disturbed: boolean;
+  /** A proxy of it drains, and will cut it at this time; Infinity for none. What ends before must be whole. */
+  graceUntilMs: number;
   started: boolean;
   /** The dial failed: there is nothing else to wait for on the client's side. */
   dialError: ProxyError | null;
@@ -168,7 +170,7 @@ class Run {
   /** Until everybody has ended who can. */
   converse(): void {
     this.#drive(
-      () => this.#conversations.every((each) => each.disturbed ? each.started : this.#isOver(each)),
+      () => this.#conversations.every((each) => this.#isSettled(each)),
       CONVERSATIONS_MS_MAX,
     );
     // The disturbed ones get their chance, then they are ended by hand.
@@ -250,9 +252,7 @@ class Run {
   }
 
   report(): RunReport {
-    const whole = this.#conversations.filter(({ plan, disturbed }) =>
-      plan.kind === "whole" && !disturbed
-    );
+    const whole = this.#conversations.filter((each) => this.#mustBeWhole(each));
     return {
       digest: this.#digest,
       conversations: this.#conversations.length,
@@ -349,6 +349,7 @@ class Run {
         receiveSalt: salts.toServer,
       }),
       disturbed: false,
+      graceUntilMs: Infinity,
       started: false,
       dialError: null,
       accepted: false,
@@ -437,7 +438,14 @@ class Run {
   }
 
   #drain(target: Plane, deadlineMs: number): void {
-    this.#disturbHosts(HOSTS.indexOf(target.host), null);
+    const host = HOSTS.indexOf(target.host);
+    for (const conversation of this.#conversations) {
+      const { plan, accepted } = conversation;
+      if (plan.from !== host && plan.to !== host) continue;
+      if (deadlineMs === 0 || !accepted) this.#disturbed(conversation);
+      const untilMs = this.#clock.nowMs() + deadlineMs;
+      conversation.graceUntilMs = Math.min(conversation.graceUntilMs, untilMs);
+    }
     target.drained = "asked";
     const done = () => void (target.drained = "done");
     if (deadlineMs === 0) target.plane.stop(done);
@@ -502,6 +510,19 @@ class Run {
     if (!this.#isOver(conversation)) conversation.disturbed = true;
   }
 
+  /** Nothing more is to be waited for. */
+  #isSettled(conversation: Conversation): boolean {
+    const { disturbed, started, graceUntilMs } = conversation;
+    return (disturbed && started) || this.#isOver(conversation) ||
+      this.#clock.nowMs() > graceUntilMs;
+  }
+
+  /** True when all of it must have arrived. */
+  #mustBeWhole({ plan, disturbed, client, server, graceUntilMs }: Conversation): boolean {
+    const inTime = Math.max(client.closedAtMs, server.closedAtMs) < graceUntilMs;
+    return plan.kind === "whole" && !disturbed && (inTime || graceUntilMs === Infinity);
+  }
+
   #isOver({ started, dialError, client, server, accepted }: Conversation): boolean {
     if (!started) return false;
     const clientOver = dialError !== null || client.closed;
@@ -510,7 +531,7 @@ class Run {
 
   /** What a conversation must have come to. */
   #judge(conversation: Conversation): void {
-    const { plan, client, server, disturbed, accepted, dialError } = conversation;
+    const { plan, client, server, disturbed, accepted, dialError, graceUntilMs } = conversation;
     const name = `${plan.kind} conversation ${plan.number}`;
     this.#note(client.receivedBytes, server.receivedBytes, client.sentBytes, server.sentBytes);
     this.#note(Number(client.closed), Number(server.closed), Number(disturbed), Number(accepted));
@@ -530,9 +551,10 @@ class Run {
     ) {
       assert(bytes <= this.#underWayBytesMax(script), `${name}: ${bytes} octets were under way`);
     }
-    if (disturbed) return;
-    assertEquals(dialError, null, `${name}: dial`);
-    if (plan.kind === "whole") {
+    if (!disturbed && graceUntilMs === Infinity) {
+      assertEquals([dialError, client.turnedAway], [null, false], `${name}: dial`);
+    }
+    if (this.#mustBeWhole(conversation)) {
       assertEquals(
         {
           toServer: server.receivedBytes,
@@ -564,8 +586,8 @@ class Run {
       }
     }
     for (const conversation of this.#conversations) {
-      const { plan, client, disturbed } = conversation;
-      if (plan.kind !== "whole" || disturbed) continue;
+      const { plan, client } = conversation;
+      if (!this.#mustBeWhole(conversation)) continue;
       const address = client.channel!.local;
       const outbound = this.#planes[plan.from]!.events.closedRecords.find(({ record }) =>
         record.facts.direction === "outbound" &&
@@ -609,7 +631,7 @@ class Run {
   }
 
   #stuck(): string {
-    const stuck = this.#conversations.filter((each) => !each.disturbed && !this.#isOver(each));
+    const stuck = this.#conversations.filter((each) => !this.#isSettled(each));
     return `Stuck at ${this.#clock.nowMs()} ms:\n` + stuck.map(({ plan, client, server }) => {
       const sides = [client, server].map((party) =>
         `sent ${party.sentBytes}/${party.script.sendBytes}, received ${party.receivedBytes}, ` +

@@ -1,42 +1,55 @@
-// HandshakeReader: messages of a simulated handshake, whatever pieces they come in, and never above their limit.
 import { assertEquals } from "@std/assert";
-import { HANDSHAKE_PAYLOAD_BYTES_MAX, HandshakeReader } from "./memory_tls_messages.ts";
+import {
+  decodeFlight,
+  encodeAlert,
+  encodeFlight,
+  HANDSHAKE_PAYLOAD_BYTES_MAX,
+  HandshakeReader,
+} from "./memory_tls_messages.ts";
 
-const HEADER_BYTES = 4;
-const HELLO = 0xc1;
+const CHAIN = [Uint8Array.of(1, 2, 3), new Uint8Array(0), new Uint8Array(1_000).fill(7)];
 
-/** A hello that announces `payloadBytes`, whose payload may be cut short. */
-function hello(payloadBytes: number, sentBytes = payloadBytes): Uint8Array {
-  const message = new Uint8Array(HEADER_BYTES + sentBytes);
-  message.set([HELLO, payloadBytes >> 16, payloadBytes >> 8 & 255, payloadBytes & 255]);
-  return message;
+/** What a reader gives after each of the pieces. */
+function read(pieces: readonly Uint8Array[]) {
+  const reader = new HandshakeReader();
+  return pieces.map((piece) => [reader.push(piece), reader.take()?.type ?? null]);
 }
 
-Deno.test.each([
-  { name: "just under", payloadBytes: HANDSHAKE_PAYLOAD_BYTES_MAX - 1, type: "hello" },
-  { name: "at", payloadBytes: HANDSHAKE_PAYLOAD_BYTES_MAX, type: "hello" },
-])("HandshakeReader takes a payload $name its limit", ({ payloadBytes, type }) => {
-  const reader = new HandshakeReader();
-  const message = hello(payloadBytes);
-  assertEquals(reader.push(message), message.length);
-  const taken = reader.take();
-  assertEquals(taken?.type, type);
-});
-
-Deno.test("HandshakeReader refuses a payload over its limit by the length alone", () => {
-  const reader = new HandshakeReader();
-  reader.push(hello(HANDSHAKE_PAYLOAD_BYTES_MAX + 1, 0));
-  assertEquals(reader.take(), { type: "garbage" });
-});
-
-Deno.test("HandshakeReader reads the same from any pieces", () => {
-  const message = hello(3);
-  for (let split = 0; split <= message.length; split++) {
+Deno.test("HandshakeReader reads a flight at every split", () => {
+  const bytes = encodeFlight("certificates", { alpn: ["h2", "x"], chainDer: CHAIN });
+  for (let split = 1; split < bytes.length; split++) {
     const reader = new HandshakeReader();
-    assertEquals(reader.push(message.subarray(0, split)), split);
-    assertEquals(reader.take() === null, split < message.length);
-    if (split === message.length) continue;
-    assertEquals(reader.push(message.subarray(split)), message.length - split);
-    assertEquals(reader.take()?.type, "hello");
+    reader.push(bytes.subarray(0, split));
+    assertEquals(reader.take(), null);
+    reader.push(bytes.subarray(split));
+    const message = reader.take();
+    if (message?.type !== "certificates") throw new Error(`split at ${split}: ${message?.type}`);
+    assertEquals(decodeFlight(message.payload), { alpn: ["h2", "x"], chainDer: CHAIN });
   }
+});
+
+Deno.test("HandshakeReader takes no byte behind the message", () => {
+  const alert = encodeAlert("CertificateUnknown");
+  const both = new Uint8Array([...alert, 1, 2, 3]);
+  assertEquals(read([both]), [[alert.length, "alert"]]);
+});
+
+Deno.test.each([
+  { name: "just under", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX - 1, type: null },
+  { name: "at", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX, type: null },
+  { name: "just over", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX + 1, type: "garbage" },
+])(
+  "HandshakeReader that is announced $name HANDSHAKE_PAYLOAD_BYTES_MAX says $type",
+  ({ bytes, type }) => {
+    const header = Uint8Array.of(0xc1, bytes >> 16, bytes >> 8, bytes);
+    assertEquals(read([header]), [[4, type]]);
+  },
+);
+
+Deno.test.each([
+  { name: "nothing", payload: [] },
+  { name: "half a length", payload: [0, 0] },
+  { name: "less than announced", payload: [0, 0, 2, 65] },
+])("decodeFlight() refuses $name", ({ payload }) => {
+  assertEquals(decodeFlight(Uint8Array.from(payload)), null);
 });
