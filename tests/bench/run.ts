@@ -106,7 +106,7 @@ const CELLS: readonly Cell[] = [
   CONNECT_CELL,
 ];
 
-/** Promises about the default dialer (issue 3, Show 6), for the cells that ran. */
+/** Promises about the default dialer, for the cells that ran. */
 function goalsOf(cells: readonly Cell[]): Goal[] {
   const common = { arm: DEFAULT_ARM, against: BASELINE };
   return cells.flatMap(({ name }): Goal[] => {

@@ -1,4 +1,4 @@
-// Two streams on one tunnel: a slow server behind one must not delay the other (issue 3; deno-runtime §11 row 21).
+// Two streams on one tunnel: a slow server behind one must not delay the other (spec/deno-runtime §11 row 21).
 import { assert, assertEquals } from "@std/assert";
 import { startProxyPair } from "../support/proxy_pair.ts";
 import { connectSocks5, readExactly, writeAll } from "../support/socks5.ts";
