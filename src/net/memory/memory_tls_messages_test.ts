@@ -35,14 +35,16 @@ Deno.test("HandshakeReader takes no byte behind the message", () => {
 });
 
 Deno.test.each([
-  { name: "just under", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX - 1, type: null },
-  { name: "at", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX, type: null },
+  { name: "just under", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX - 1, type: "hello" },
+  { name: "at", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX, type: "hello" },
   { name: "just over", bytes: HANDSHAKE_PAYLOAD_BYTES_MAX + 1, type: "garbage" },
 ])(
   "HandshakeReader that is announced $name HANDSHAKE_PAYLOAD_BYTES_MAX says $type",
   ({ bytes, type }) => {
     const header = Uint8Array.of(0xc1, bytes >> 16, bytes >> 8, bytes);
-    assertEquals(read([header]), [[4, type]]);
+    const early = type === "garbage" ? type : null;
+    const [announced, whole] = read([header, new Uint8Array(bytes)]);
+    assertEquals([announced, whole![1]], [[4, early], type]);
   },
 );
 
