@@ -3,6 +3,8 @@
 // The task starts the two proxies; this program is the application on both ends: it serves on the server's
 // address, calls through the client's SOCKS5 port, reads both access logs and compares with what must be.
 
+import { type Need, requirePermissions } from "../src/permissions.ts";
+
 const CLIENT_PROXY = "127.0.0.1";
 const SERVER_PROXY = "127.0.0.2";
 const SERVER = "127.0.0.2";
@@ -301,8 +303,23 @@ async function stopProxy(ip: string): Promise<void> {
   }
 }
 
-async function main(): Promise<number> {
-  const listeners = [
+/** What `main` uses of the sandbox, in the words of the task's permission set. */
+const NEEDS: readonly Need[] = [
+  ...[CLIENT_PROXY, SERVER_PROXY].flatMap((ip): Need[] => [
+    { kind: "net", what: `${ip}:${READY_PORT}`, why: "see that the proxy is ready" },
+    { kind: "net", what: `${ip}:${ADMIN_PORT}`, why: "tell the proxy to end" },
+  ]),
+  { kind: "net", what: `${CLIENT_PROXY}:${SOCKS_PORT}`, why: "call through the client's proxy" },
+  ...[SINK_PORT, SOURCE_PORT, ECHO_PORT, FORBIDDEN_PORT].map((port): Need => (
+    { kind: "net", what: `${SERVER}:${port}`, why: "serve what is called" }
+  )),
+  ...["client", "server"].map((name): Need => (
+    { kind: "read", what: `.demo/${name}.log`, why: "read the proxy's access log" }
+  )),
+];
+
+function serveApplications(): Deno.Listener[] {
+  return [
     serve(SINK_PORT, async (connection) => {
       const answer = new Uint8Array(8);
       new DataView(answer.buffer).setBigUint64(0, BigInt(await readToEnd(connection)));
@@ -323,8 +340,24 @@ async function main(): Promise<number> {
     // Nothing may ever arrive here: it would be echoed and counted.
     serve(FORBIDDEN_PORT, (connection) => writeAll(connection, CHUNK)),
   ];
+}
+
+async function main(): Promise<number> {
   try {
-    await Promise.all([untilReady(CLIENT_PROXY), untilReady(SERVER_PROXY)]);
+    requirePermissions(NEEDS);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    Deno.stderr.writeSync(new TextEncoder().encode(`Error: ${text}\n`));
+    return 1;
+  }
+  let listeners: Deno.Listener[] = [];
+  try {
+    try {
+      listeners = serveApplications();
+    } finally {
+      // Also if there is nothing to call: only a proxy that is ready can be told to end.
+      await Promise.all([untilReady(CLIENT_PROXY), untilReady(SERVER_PROXY)]);
+    }
     print(`proxy of ${CLIENT_ID} on ${CLIENT_PROXY}`);
     print(`proxy of ${SERVER_ID} on ${SERVER_PROXY}\n`);
     const rows: Row[] = [];

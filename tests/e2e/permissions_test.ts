@@ -14,14 +14,16 @@ const REFUSED_WITHIN_MS = 15_000;
 interface Case {
   readonly name: string;
   readonly set: string;
+  readonly program?: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly grant: Grant;
 }
 
 /** How each set is used: what a missing grant is noticed by. */
-const USES = [
+const USES: readonly Omit<Case, "name" | "grant">[] = [
   { set: "start", args: ["local"], env: {} },
+  { set: "demo", program: "examples/demo.ts", args: [], env: {} },
   {
     set: "demo-proxy",
     args: ["proxy"],
@@ -37,14 +39,12 @@ const USES = [
       UNSTABLE_ENABLE_SOCKS5: "true",
     },
   },
-] as const;
+];
 
-const CASES: Case[] = USES.flatMap(({ set, args, env }) =>
-  grantsOf(PERMISSION_SETS[set]!).map((grant) => ({
-    name: `${set} without ${grant.kind} ${grant.what}`,
-    set,
-    args,
-    env,
+const CASES: Case[] = USES.flatMap((use) =>
+  grantsOf(PERMISSION_SETS[use.set]!).map((grant) => ({
+    ...use,
+    name: `${use.set} without ${grant.kind} ${grant.what}`,
     grant,
   }))
 );
@@ -62,12 +62,8 @@ Deno.test("no permission set binds a wildcard but proxy's, whose mode needs it",
   }
 });
 
-Deno.test.each(CASES)("$name: one sentence, exit code 1", async ({ set, args, env, grant }) => {
-  await using program = new Program({
-    flags: flagsOf(PERMISSION_SETS[set]!, grant),
-    args,
-    env,
-  });
+Deno.test.each(CASES)("$name: one sentence, exit code 1", async ({ set, grant, ...use }) => {
+  await using program = new Program({ flags: flagsOf(PERMISSION_SETS[set]!, grant), ...use });
   assertEquals(await program.ended(REFUSED_WITHIN_MS), 1);
   const lines = program.stderr.trim().split("\n");
   assertMatch(lines[0]!, /^Error: Missing permission --allow-/);
