@@ -260,6 +260,8 @@ export class SocketChannel implements Channel, Task {
   }
 
   #onError(error: RuntimeError): void {
+    // The runtime ends a session that failed, and forgets the socket below it.
+    this.#carrier?.stream.destroy();
     if (this.#closed) return; // Ours to end, so the reason is ours too.
     this.#closed = true;
     this.#reason = netError(error);

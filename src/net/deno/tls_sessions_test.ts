@@ -9,6 +9,7 @@ import {
   SERVER_AUTH,
 } from "../../../tests/support/certificates.ts";
 import {
+  DIAL,
   failure,
   fixedSource,
   identity,
@@ -18,6 +19,7 @@ import {
   until,
 } from "../../../tests/support/real_sockets.ts";
 import { adoptBlock } from "../../base/block.ts";
+import type { Channel } from "../../base/channel.ts";
 import { NetError, type ProxyError } from "../../base/errors.ts";
 import { FakeCa } from "../../identity/fake_ca.ts";
 import { IdentityError } from "../../identity/fake_source.ts";
@@ -63,6 +65,39 @@ class RogueClient implements Disposable {
 
   [Symbol.dispose](): void {
     this.socket.destroy();
+  }
+}
+
+/** Application data of a session, but with nothing of its keys in it. */
+const FORGED_RECORD = Uint8Array.of(0x17, 0x03, 0x03, 0x00, 0x20, ...new Uint8Array(32));
+
+/** Somebody on the path: passes bytes on, and can add its own. Closes nothing by itself. */
+class TamperingRelay implements Disposable {
+  readonly #server: net.Server;
+  readonly #ends: net.Socket[];
+
+  /** @param ends Filled with the two sockets of each connection. */
+  constructor(targetPort: number, ends: net.Socket[]) {
+    this.#ends = ends;
+    this.#server = net.createServer({ allowHalfOpen: true }, (near) => {
+      const far = net.connect({ host: "127.0.0.1", port: targetPort, allowHalfOpen: true });
+      for (const [from, to] of [[near, far], [far, near]] as const) {
+        from.on("data", (chunk) => to.write(chunk));
+        from.on("error", () => {});
+      }
+      ends.push(near, far);
+    }).listen(0, "127.0.0.1");
+  }
+
+  /** Where it listens, once it does. */
+  async port(): Promise<number> {
+    await until(() => this.#server.listening);
+    return (this.#server.address() as net.AddressInfo).port;
+  }
+
+  [Symbol.dispose](): void {
+    for (const end of this.#ends) end.destroy();
+    this.#server.close();
   }
 }
 
@@ -497,6 +532,41 @@ Deno.test("a client learns on its first read that the server refused it", async 
     channel.attach({ onData() {}, onEnd() {}, onWritable() {}, onClose: resolve })
   );
   assert(error instanceof NetError);
+});
+
+Deno.test("a record that cannot be opened ends the session and frees its socket", async () => {
+  await using real = new RealNetwork();
+  await real.listen();
+  const ends: net.Socket[] = [];
+  using tampering = new TamperingRelay(real.listener.local.port, ends);
+  const address = { ip: "127.0.0.1", port: await tampering.port() };
+  const dialed = promised<Channel>((done) => real.network.dial(address, DIAL, done));
+  const [client, server] = await Promise.all([dialed, real.accept()]);
+  const channels = await Promise.all([
+    promised<SecureChannel>((done) =>
+      real.network.secureClient(client, {
+        certificate: CLIENT,
+        expected: [identity("server")],
+        timeoutMs: 3000,
+      }, done)
+    ),
+    promised<SecureChannel>((done) =>
+      real.network.secureServer(
+        server,
+        { certificates: fixedSource(SERVER), timeoutMs: 3000 },
+        done,
+      )
+    ),
+  ]);
+  const errors: (ProxyError | null)[] = [];
+  for (const channel of channels) {
+    const onClose = (error: ProxyError | null) => void errors.push(error);
+    channel.attach({ onData() {}, onEnd() {}, onWritable() {}, onClose });
+  }
+  for (const end of ends) end.write(FORGED_RECORD);
+  await until(() => errors.length === 2);
+  assertEquals(errors.map((error) => error?.code), ["TLS_ALERT", "TLS_ALERT"]);
+  await until(() => real.network.openSockets === 1);
 });
 
 Deno.test("the deno dialer refuses TLS inside a stream", async () => {
