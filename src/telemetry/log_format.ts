@@ -12,6 +12,8 @@ const PLAINLY_QUOTABLE = /^[ !#-[\]-~]*$/;
 const PLAINLY_BARE = /^[!#-~]+$/;
 /** Not printable, as the original's formatter sees it: controls, separators, combining marks. */
 const UNPRINTABLE = /[\p{C}\p{Z}\p{Grapheme_Extend}]/u;
+/** Controls of C0 and C1, and the separators that some readers of lines obey. */
+const CONTROLS = /[\p{Cc}\u2028\u2029]/gu;
 const ESCAPES: Readonly<Record<string, string>> = {
   '"': '\\"',
   "\\": "\\\\",
@@ -59,7 +61,16 @@ function plainLine(event: LogEvent): string {
     scope.startsWith("ztunnel::") ? scope.slice("ztunnel::".length) : scope
   }`;
   for (const span of spans) line += plainSpan(span);
-  return `${line}\t${message === null ? "" : `${message}\t`}${plainFields(event.fields)}\n`;
+  const text = message === null ? "" : `${oneLine(message)}\t`;
+  return `${line}\t${text}${plainFields(event.fields)}\n`;
+}
+
+/** A message may hold a peer's words: what could begin another line or column is escaped. */
+function oneLine(message: string): string {
+  return message.replace(
+    CONTROLS,
+    (one) => ESCAPES[one] ?? `\\u{${one.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 function plainSpan({ name, fields }: LogSpan): string {

@@ -173,3 +173,16 @@ Deno.test("logFormatter() takes exactly json for JSON", () => {
     formatPlain,
   ]);
 });
+
+Deno.test.each([
+  { name: "a line break", said: "a\nb\r\nc", expected: "a\\nb\\r\\nc" },
+  { name: "a tab", said: "a\tinfo", expected: "a\\tinfo" },
+  { name: "a terminal's escape", said: "\x1b[31m\x9b", expected: "\\u{1b}[31m\\u{9b}" },
+  { name: "a line separator", said: "a\u2028b", expected: "a\\u{2028}b" },
+])(
+  "formatPlain() keeps $name in a message from beginning a line or column",
+  ({ said, expected }) => {
+    const line = formatPlain(event({ message: said }));
+    assertEquals(line, `${TIME}\tinfo\tapp\t${expected}\t\n`);
+  },
+);
