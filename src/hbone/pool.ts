@@ -257,7 +257,7 @@ export class HbonePool implements ClientConnectionOwner {
       const pooled = group.pooled.at(-1);
       if (pooled === undefined) return null;
       if (pooled.connection.usable) return pooled.connection;
-      this.#leave(pooled.connection);
+      this.#unpool(group, pooled); // The group stays known: whoever asks is about to use it.
       pooled.connection.release();
     }
   }
@@ -306,12 +306,18 @@ export class HbonePool implements ClientConnectionOwner {
   #leave(connection: ClientConnection): void {
     const pooled = this.#pooled.get(connection);
     if (pooled === undefined) return;
-    this.#pooled.delete(connection);
-    pooled.idleTimer.cancel();
     const group = this.#groups.get(connection.key);
     assert(group !== undefined, "A pooled connection's key is known");
-    group.pooled.splice(group.pooled.indexOf(pooled), 1);
+    this.#unpool(group, pooled);
     this.#forgetIfEmpty(group);
+  }
+
+  #unpool(group: Group, pooled: Pooled): void {
+    this.#pooled.delete(pooled.connection);
+    pooled.idleTimer.cancel();
+    const at = group.pooled.indexOf(pooled);
+    assert(at >= 0, "A pooled connection is in its group");
+    group.pooled.splice(at, 1);
   }
 
   #startAttempt(group: Group, owner: Request): void {

@@ -318,6 +318,20 @@ Deno.test("HbonePool obeys a lower limit of the peer's, once it is known (P6)", 
   p.dispose();
 });
 
+Deno.test("HbonePool knows its connections after one that the peer's limit has filled (P5, P6)", async () => {
+  const p = await poolWorld({ peer: { http2: { concurrentStreamsMax: 2 } } });
+  const first = p.open(2); // Pooled before the peer's limit is known, and full once it is.
+  const more = p.open(1);
+  p.world.clock.advance(1);
+  assertEquals(p.pool.stats.keys, 1);
+  for (const { h2 } of p.peer!.connections) h2.drain();
+  p.world.clock.advance(1);
+  assertEquals(p.pool.stats.pooled, 0);
+  p.end(...first, ...more);
+  assertEquals(p.pool.stats.connections, 0);
+  p.dispose();
+});
+
 Deno.test("HbonePool does not try again what a peer of a lower limit refuses (P6, P11)", async () => {
   const p = await poolWorld({ peer: { http2: { concurrentStreamsMax: 2 } } });
   const asked = Array.from({ length: 3 }, () => p.ask());
