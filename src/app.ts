@@ -23,10 +23,14 @@ import { needsOf, type Plan, type ProxyPlan } from "./plan.ts";
 import { MeshState } from "./state/mesh_state.ts";
 import { StateRouter } from "./state/state_router.ts";
 import { TelemetryEvents } from "./telemetry/access_log.ts";
+import type { Logger } from "./telemetry/logger.ts";
 import { type Logging, openLogging } from "./telemetry/logging.ts";
 import { renderMetrics } from "./telemetry/metrics_page.ts";
 import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
 import { spiffeId } from "./tls/spiffe_id.ts";
+
+/** The least time between two lines about refused connections. */
+const REFUSAL_LOG_MS = 10_000;
 
 /** What one running process shares between its proxies. */
 interface Shared {
@@ -83,7 +87,13 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     plan,
     logging,
     clock,
-    network: new DenoNetwork({ clock, onBug, tunnelDialer }),
+    network: new DenoNetwork({
+      clock,
+      onBug,
+      tunnelDialer,
+      onRefused: refusalLog(logger, clock),
+      ...(config.descriptorsMax === null ? {} : { descriptorsMax: config.descriptorsMax }),
+    }),
     router: openRouter(plan, logging, clock),
     events: new TelemetryEvents(logger),
     ca: config.fakeCa.directory === null
@@ -154,6 +164,19 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     ...servers.map((server) => server.drain()),
     ...planes.map((plane) => ended((done) => plane.drain(config.drainDeadlineMs, done))),
   ]);
+}
+
+/** Says that connections are refused, at most once in {@link REFUSAL_LOG_MS}. */
+function refusalLog(logger: Logger, clock: SystemClock): (connectionsMax: number) => void {
+  let refused = 0;
+  let saidMs = -Infinity;
+  return (connectionsMax) => {
+    refused++;
+    if (clock.nowMs() - saidMs < REFUSAL_LOG_MS) return;
+    saidMs = clock.nowMs();
+    const text = "refusing connections: as many are open as descriptors allow (DESCRIPTORS_MAX)";
+    logger.log("warn", "ztunnel::app", text, { max: connectionsMax, refused });
+  };
 }
 
 function openRouter(plan: Plan, logging: Logging, clock: SystemClock): StateRouter {

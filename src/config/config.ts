@@ -114,6 +114,8 @@ export interface Config {
   readonly tunnelDialer: "node" | "deno";
   /** `IO_PROVIDER`: which network implementation is used. */
   readonly ioProvider: "deno";
+  /** `DESCRIPTORS_MAX`: descriptors this process may open, which bounds its connections; null: not known. */
+  readonly descriptorsMax: number | null;
   /** ProxyConfig's metadata, for the control plane. */
   readonly proxyMetadata: ReadonlyMap<string, string>;
   /** One line each, for the log: what was asked for and will not happen. */
@@ -197,6 +199,7 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     dns,
     tunnelDialer: read.choice("TUNNEL_DIALER", ["node", "deno"], "node"),
     ioProvider: readIoProvider(read),
+    descriptorsMax: readDescriptorsMax(read),
     proxyMetadata: proxyConfig.metadata,
     warnings,
   });
@@ -385,6 +388,12 @@ function readDrainDeadline(read: EnvReader): number {
   if (deadlineMs !== null) return deadlineMs;
   if (grace === null) return 5_000;
   return Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
+}
+
+/** As `ulimit -n` prints it. The runtime raises its own limit to the hard one, and cannot be asked for it. */
+function readDescriptorsMax(read: EnvReader): number | null {
+  if (read.text("DESCRIPTORS_MAX") === "unlimited") return null;
+  return read.integer("DESCRIPTORS_MAX", null, { max: U32_LIMIT, least: 128 });
 }
 
 function readIoProvider(read: EnvReader): "deno" {

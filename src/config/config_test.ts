@@ -37,6 +37,7 @@ Deno.test("readConfig() has the original's defaults", () => {
     network: "",
     nodeName: null,
     clusterId: "Kubernetes",
+    descriptorsMax: null,
     clusterDomain: "cluster.local",
     trustDomain: "cluster.local",
     secretTtlMs: 86_400_000,
@@ -358,6 +359,7 @@ Deno.test("readConfig() counts SOCKS5's port among its own when it is on", () =>
 
 Deno.test("readConfig() takes the rest as it is", () => {
   const all = config({
+    DESCRIPTORS_MAX: "1024",
     LOCAL_XDS_PATH: "mesh.yaml",
     FAKE_CA_DIR: "ca",
     NODE_NAME: "n1",
@@ -375,6 +377,8 @@ Deno.test("readConfig() takes the rest as it is", () => {
     IO_PROVIDER: "deno",
     POOL_UNUSED_RELEASE_TIMEOUT: "1m",
   });
+  assertEquals(all.descriptorsMax, 1_024);
+  assertEquals(config({ DESCRIPTORS_MAX: "unlimited" }).descriptorsMax, null);
   assertEquals(all.localMesh, { kind: "file", path: "mesh.yaml" });
   assertEquals(all.fakeCa.directory, "ca");
   assertEquals([all.nodeName, all.network, all.clusterDomain, all.trustDomain], [

@@ -53,5 +53,6 @@ export const CONFIG_VARIABLES: readonly ConfigVariable[] = [
   { name: "CONNECTION_TERMINATION_DEADLINE", meaning: "how long connections may drain" },
   { name: "PROXY_CONFIG", meaning: "the ports of the admin and stats servers" },
   { name: "TUNNEL_DIALER", meaning: "which TLS client opens tunnels: node or deno (ours)" },
+  { name: "DESCRIPTORS_MAX", meaning: "how many descriptors may be open (ours)" },
   { name: "IO_PROVIDER", meaning: "which network implementation is used: deno (ours)" },
 ];

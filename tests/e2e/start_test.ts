@@ -141,6 +141,41 @@ Deno.test("task start cuts what is left at the drain deadline, and says so", asy
   held.close();
 });
 
+Deno.test("task start refuses connections over its descriptors, keeps the others, and says so", async () => {
+  await using program = await start({ DESCRIPTORS_MAX: "128" });
+  const connect = () => connectSocks5("127.0.0.1", { ip: "127.0.10.5", port: 80 });
+  const held: Deno.TcpConn[] = [];
+  let refused = 0;
+  for (let count = 0; count < 80; count++) {
+    try {
+      held.push(await connect());
+    } catch {
+      refused++; // Reset, or ended before the answer.
+    }
+  }
+  assert(refused > 0 && held.length >= 10, `${held.length} served, ${refused} refused`);
+  await program.printed("refusing connections: as many are open as descriptors allow", 5_000);
+  const echo = async (connection: Deno.TcpConn) => {
+    await writeAll(connection, new TextEncoder().encode("echo"));
+    return new TextDecoder().decode(await readExactly(connection, 4));
+  };
+  assertEquals(await echo(held[0]!), "echo");
+  for (const connection of held) connection.close();
+  for (let attempt = 0;; attempt++) {
+    try {
+      const again = await connect();
+      assertEquals(await echo(again), "echo");
+      again.close();
+      break;
+    } catch (error) {
+      if (attempt === 50) throw error; // Five seconds for the closed ones to be noticed.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+  program.signal("SIGTERM");
+  assertEquals(await program.ended(ENDED_WITHIN_MS), 0);
+});
+
 Deno.test.each([
   {
     name: "an unknown command",

@@ -40,6 +40,8 @@ export interface DenoNetworkOptions {
   readonly introductionsMax?: number;
   /** How `dialSecure` does TLS. `deno` only where `denoDialerRefusal` found nothing. Default `node`. */
   readonly tunnelDialer?: "node" | "deno";
+  /** Told of each connection refused because `connectionsMax` were open. */
+  readonly onRefused?: (connectionsMax: number) => void;
   /** Told what a handler threw, before its connection is reset. Default: the runtime's uncaught error. */
   readonly onBug?: (error: unknown) => void;
 }
@@ -69,6 +71,7 @@ export class DenoNetwork implements Network {
   readonly name = "deno";
   readonly #clock: Clock;
   readonly #onBug: (error: unknown) => void;
+  readonly #onRefused: (connectionsMax: number) => void;
   readonly #sessions: TlsSessions;
   readonly #listeners = new Set<DenoListener>();
   readonly #sockets = new Set<net.Socket>();
@@ -82,6 +85,7 @@ export class DenoNetwork implements Network {
   constructor(options: DenoNetworkOptions) {
     this.#clock = options.clock;
     this.#onBug = options.onBug ?? reportError;
+    this.#onRefused = options.onRefused ?? IGNORE;
     this.#connectionsMax = options.descriptorsMax === undefined
       ? Infinity
       : connectionsMaxFor(options.descriptorsMax);
@@ -198,6 +202,7 @@ export class DenoNetwork implements Network {
     if (this.#sockets.size > this.#connectionsMax) {
       this.#connectionsRefused++;
       socket.resetAndDestroy();
+      this.#onRefused(this.#connectionsMax);
       return;
     }
     const channel = this.#channel(socket, { ip, port });
