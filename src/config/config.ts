@@ -1,5 +1,5 @@
 // All settings as one frozen value, checked before anything opens (spec/config-and-observability §2, §3).
-import { isIpv6, parseIp, parsePort, parseSocketAddress } from "../base/address.ts";
+import { isIpv6, isLoopback, parseIp, parsePort, parseSocketAddress } from "../base/address.ts";
 import type { SocketAddress } from "../base/address.ts";
 import { type Environment, EnvReader, U16_LIMIT, U32_LIMIT, U64_LIMIT } from "./env_reader.ts";
 import { ConfigError, invalidConfiguration, invalidVariable } from "./errors.ts";
@@ -328,13 +328,15 @@ function readListeners(
   const wildcard = bind ?? (ipv6Enabled ? "::" : "0.0.0.0");
   const loopbacks = ipv6Enabled && loopbackIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
   const at = (port: number): SocketAddress => ({ ip: wildcard, port });
+  // Neither asks who is calling: whoever reaches them speaks for the workload, or ends the proxy.
+  const near = bind !== null && isLoopback(bind) ? bind : null;
   const adminPort = proxyConfig.adminPort ?? PORTS.admin;
   return {
     inbound: at(PORTS.inbound),
     inboundPlaintext: at(PORTS.inboundPlaintext),
     outbound: at(PORTS.outbound),
-    socks5: socks5 ? { ip: bind ?? "127.0.0.1", port: PORTS.socks5 } : null,
-    admin: (bind === null ? loopbacks : [bind]).map((ip) => ({ ip, port: adminPort })),
+    socks5: socks5 ? { ip: near ?? "127.0.0.1", port: PORTS.socks5 } : null,
+    admin: (near === null ? loopbacks : [near]).map((ip) => ({ ip, port: adminPort })),
     stats: at(proxyConfig.statsPort ?? PORTS.stats),
     readiness: at(PORTS.readiness),
   };

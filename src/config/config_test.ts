@@ -335,6 +335,13 @@ Deno.test.each([
     socks5: "::1",
   },
   {
+    name: "BIND_ADDRESS others can reach: admin and SOCKS5 stay near",
+    variables: { BIND_ADDRESS: "10.0.0.2" },
+    wildcard: "10.0.0.2",
+    admin: ["127.0.0.1", "::1"],
+    socks5: "127.0.0.1",
+  },
+  {
     name: "no IPv6 on loopback",
     variables: {},
     sources: { loopbackIpv6: false },
