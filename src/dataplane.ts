@@ -15,7 +15,7 @@ import { Faults } from "./hbone/faults.ts";
 import { DATA_PLANE_LIMITS, type DataPlaneLimits } from "./hbone/limits.ts";
 import type { DataPlaneParts, DataPlaneSettings } from "./hbone/parts.ts";
 import { InboundServer } from "./inbound/listener.ts";
-import type { BindError, Network } from "./net/network.ts";
+import type { Network } from "./net/network.ts";
 import { OutboundServer } from "./outbound/listener.ts";
 import { Socks5Server } from "./outbound/socks5_listener.ts";
 import type { Events } from "./seam/events.ts";
@@ -78,7 +78,7 @@ export interface DataPlaneStats {
 
 /**
  * Opens the listeners in the order 15008, (15006,) 15001, 15080 (spec/data-path §0.1) and gives the data plane,
- * or a {@link BindError} with everything closed again. Cancelling closes what was opened.
+ * or a `BindError` with everything closed again. Cancelling closes what was opened.
  */
 export function startDataPlane(options: DataPlaneOptions, done: Done<DataPlane>): Cancel {
   const start = new Start(options, done);
