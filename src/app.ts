@@ -1,6 +1,6 @@
 // Opens a plan and closes it: what the process shares, then one proxy for each local workload.
 import { adminHandler } from "./admin/admin_handler.ts";
-import { HttpServer } from "./admin/http_server.ts";
+import { HttpServer, type HttpServerOptions } from "./admin/http_server.ts";
 import { Readiness } from "./admin/readiness.ts";
 import { readinessHandler } from "./admin/readiness_handler.ts";
 import { statsHandler } from "./admin/stats_handler.ts";
@@ -106,29 +106,25 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   const readiness = new Readiness({ logger, clock });
   const stateTask = readiness.register("state manager");
   const proxyTask = readiness.register("proxy");
-  const http = { logger } as const;
-  const servers = [
-    await HttpServer.listen({
-      ...http,
-      component: "readiness",
-      addresses: plan.readiness,
-      handler: readinessHandler(readiness),
-    }),
-  ];
-  opened.use(servers[0]!);
+  const servers: HttpServer[] = [];
+  const serve = async (server: Omit<HttpServerOptions, "logger">) => {
+    servers.push(opened.use(await HttpServer.listen({ ...server, logger })));
+  };
+  await serve({
+    component: "readiness",
+    addresses: plan.readiness,
+    handler: readinessHandler(readiness),
+  });
   stateTask.complete();
-  servers.push(opened.use(
-    await HttpServer.listen({
-      ...http,
-      component: "admin",
-      addresses: plan.admin,
-      handler: adminHandler({
-        logger,
-        configDump: () => configDump({ plan, router: shared.router, sources, build }),
-        requestShutdown: options.requestStop,
-      }),
+  await serve({
+    component: "admin",
+    addresses: plan.admin,
+    handler: adminHandler({
+      logger,
+      configDump: () => configDump({ plan, router: shared.router, sources, build }),
+      requestShutdown: options.requestStop,
     }),
-  ));
+  });
 
   const planes: DataPlane[] = [];
   opened.defer(async () => {
@@ -141,14 +137,11 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     planes.push(plane);
     logListeners(plane, logging);
   }
-  servers.push(opened.use(
-    await HttpServer.listen({
-      ...http,
-      component: "stats",
-      addresses: plan.stats,
-      handler: statsHandler(() => renderMetrics({ istioVersion: build.istioVersion })),
-    }),
-  ));
+  await serve({
+    component: "stats",
+    addresses: plan.stats,
+    handler: statsHandler(() => renderMetrics({ istioVersion: build.istioVersion })),
+  });
   for (const { name, address } of plan.workloads) {
     const listener = await startLocalWorkload(shared.network, address, name);
     opened.defer(() => listener.close());

@@ -163,16 +163,6 @@ export class PolicyChanged extends PathError {
   }
 }
 
-/** The connection could not be registered for later judgement (spec/data-path §7). */
-export class TrackingFailed extends PathError {
-  readonly code = "TRACKING_FAILED";
-  readonly flag = "DENY";
-
-  constructor() {
-    super("connection tracking failed");
-  }
-}
-
 /** The application behind us could not be reached: `connection failed: <text>`. */
 export class ApplicationUnreachable extends PathError {
   readonly code: string;

@@ -11,6 +11,3 @@ export type OpenHttp2 = (
   channel: Channel,
   handler: H2ConnectionHandler,
 ) => H2Connection;
-
-/** HTTP/2 error codes used here (RFC 9113 §7). */
-export const H2_NO_ERROR = 0;

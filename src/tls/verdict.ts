@@ -3,9 +3,6 @@ import { type ChainVerdict, verifyChain } from "./chain.ts";
 import { PeerRejectedError, type PeerRejection } from "./errors.ts";
 import type { SpiffeId } from "./spiffe_id.ts";
 
-/** What the peer is in the handshake: a `client` needs clientAuth, a `server` serverAuth. */
-export type PeerRole = "client" | "server";
-
 export interface JudgeOptions {
   /** The peer's certificates as presented, leaf first; empty where it presented none. */
   readonly chainDer: readonly Uint8Array<ArrayBuffer>[];
