@@ -20,6 +20,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: ["base", "tls", "rbac", "seam"],
   admin: ["base", "tls", "rbac", "seam", "telemetry"],
   config: ["base", "tls", "rbac"],
+  isolate: ["base", "tls", "rbac", "seam", "h2", "net", "hbone", "dataplane.ts"],
 };
 
 /** Folders that may open files and sockets themselves; the rest get a Network, a Clock, a reader. */

@@ -37,7 +37,7 @@ Deno.test("FakeCa issues leafs for both sides, each with a key of its own", asyn
     NOW_MS + LEAF_LIFETIME_MS,
   ]);
   assertEquals([second.notBeforeMs, second.notAfterMs], [NOW_MS, NOW_MS + 60_000]);
-  assert(first.keyPem !== second.keyPem);
+  assert(first.key.pem() !== second.key.pem());
   assertEquals(second.generation, first.generation + 1);
   assertEquals(first.rootsPem, ca.rootPem);
 });

@@ -1,7 +1,8 @@
 // A key pair and the leaf that a CA signs for it, put into the form that TLS sessions want.
 import type { CertifiedKey } from "../tls/certificate.ts";
+import { PrivateKey } from "../tls/private_key.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
-import * as x509 from "./x509.ts";
+import type * as x509 from "./x509.ts";
 
 /** What our leaf keys are: ECDSA on P-256, signing with SHA-256. */
 export const LEAF_KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -9,12 +10,6 @@ export const LEAF_KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "S
 /** A fresh, exportable key pair. */
 export async function generateLeafKey(): Promise<CryptoKeyPair> {
   return await crypto.subtle.generateKey(LEAF_KEY_ALGORITHM, true, ["sign", "verify"]);
-}
-
-/** PKCS#8 PEM. Secret. */
-export async function privateKeyPem(key: CryptoKey): Promise<string> {
-  return x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY") +
-    "\n";
 }
 
 /** DER copy of a certificate. */
@@ -41,7 +36,7 @@ export async function certifiedKey(options: {
     identity,
     chainDer: Object.freeze(chain.map(certificateDer)),
     chainPem: certificatesPem(chain),
-    keyPem: await privateKeyPem(privateKey),
+    key: new PrivateKey(new Uint8Array(await crypto.subtle.exportKey("pkcs8", privateKey))),
     rootsDer: Object.freeze(roots.map(certificateDer)),
     rootsPem: certificatesPem(roots),
     notBeforeMs: chain[0].notBefore.getTime(),

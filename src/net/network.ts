@@ -10,7 +10,20 @@ export interface ListenOptions {
   readonly backlog: number;
   /** TCP keepalive for accepted channels; null leaves it off (spec/data-path §5.3). */
   readonly keepalive: Keepalive | null;
+  /** TCP_USER_TIMEOUT of accepted channels, in milliseconds; absent or null leaves the kernel's. */
+  readonly userTimeoutMs?: number | null;
+  /**
+   * Connections come here by redirection: an accepted channel's `local` is where its peer wanted to go, by
+   * SO_ORIGINAL_DST, else the socket's own address, as under TPROXY (spec/data-path O2). Default false. A network
+   * that cannot ask takes the socket's own address.
+   */
+  readonly captured?: boolean;
+  /** IP_TRANSPARENT: `must` fails the listener where it is refused. Default `never`. */
+  readonly transparent?: Transparency;
 }
+
+/** Whether a listener is made transparent (`ENABLE_ORIG_SRC`, spec/data-path §3.5). */
+export type Transparency = "never" | "try" | "must";
 
 /** TCP keepalive timing (spec/data-path §5.3). A network sets what its runtime lets it. */
 export interface Keepalive {
@@ -22,6 +35,8 @@ export interface Keepalive {
 export interface Listener {
   /** Where it listens, with the port the kernel chose if 0 was asked for. */
   readonly local: SocketAddress;
+  /** True where IP_TRANSPARENT is known to be set: then accepted channels' peers may be spoofed. */
+  readonly transparent: boolean;
   /** Stops accepting and frees the port. Accepted channels live on. Idempotent. */
   close(): void;
 }
@@ -30,8 +45,15 @@ export interface DialOptions {
   /** Whole dial, in milliseconds; then `DeadlineError`. */
   readonly timeoutMs: number;
   readonly keepalive: Keepalive | null;
+  /** TCP_USER_TIMEOUT, in milliseconds; absent or null leaves the kernel's. */
+  readonly userTimeoutMs?: number | null;
   /** Local address to bind to, any port; null for the kernel's choice. */
   readonly sourceIp: string | null;
+  /**
+   * `sourceIp` is somebody else's: IP_TRANSPARENT and IP_FREEBIND before the bind (spec/identity-and-inpod §11.4).
+   * Where it is refused the dial fails with the errno's name. Default false. Only `native` can.
+   */
+  readonly spoof?: boolean;
 }
 
 /** A channel inside mutual TLS whose peer was verified: chain, usage and names (design §3.7). */
@@ -65,7 +87,7 @@ export interface SecureServerOptions {
 
 /**
  * Opens and accepts byte streams. Implementations: `deno` (the runtime's sockets), `memory` (pipes and a
- * virtual clock), later `native`. All callbacks obey the rules of `Channel`: never from inside the call.
+ * virtual clock), `native` (libc and OpenSSL by FFI). All callbacks obey the rules of `Channel`: never from inside the call.
  */
 export interface Network {
   readonly name: "deno" | "memory" | "native";

@@ -1,5 +1,6 @@
 // What a TLS session needs to speak for a workload, and who hands it out.
 import type { Cancel, Done } from "../base/channel.ts";
+import type { PrivateKey } from "./private_key.ts";
 import type { SpiffeId } from "./spiffe_id.ts";
 
 /**
@@ -13,8 +14,8 @@ export interface CertifiedKey {
   readonly chainDer: readonly Uint8Array<ArrayBuffer>[];
   /** The same as PEM text, for runtimes that want text. */
   readonly chainPem: string;
-  /** PKCS#8 PEM. Secret. */
-  readonly keyPem: string;
+  /** The leaf's key. Secret. */
+  readonly key: PrivateKey;
   /** Trust roots, DER and PEM. */
   readonly rootsDer: readonly Uint8Array<ArrayBuffer>[];
   readonly rootsPem: string;

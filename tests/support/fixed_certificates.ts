@@ -3,6 +3,7 @@ import type { Cancel, Done } from "../../src/base/channel.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import type { ProxyError } from "../../src/base/errors.ts";
 import type { CertificateSource, CertifiedKey } from "../../src/tls/certificate.ts";
+import { PrivateKey } from "../../src/tls/private_key.ts";
 import { parseSpiffeId, type SpiffeId } from "../../src/tls/spiffe_id.ts";
 import type { LeafOptions, MeshCa } from "./mesh_ca.ts";
 
@@ -17,7 +18,7 @@ export async function issueCertificate(
     identity: parseSpiffeId(options.uris[0]!),
     chainDer: [pemToDer(leaf.certPem)],
     chainPem: leaf.certPem,
-    keyPem: leaf.keyPem,
+    key: new PrivateKey(pemToDer(leaf.keyPem)),
     rootsDer: [pemToDer(leaf.rootPem)],
     rootsPem: leaf.rootPem,
     notBeforeMs: options.notBeforeMs ?? Date.now() - 3_600_000,

@@ -212,7 +212,7 @@ class Attempt implements Cancel {
         port: address.port,
         caCerts: [certificate.rootsPem],
         cert: certificate.chainPem,
-        key: certificate.keyPem,
+        key: certificate.key.pem(),
         alpnProtocols: ["h2"],
         // SPIFFE names are not host names: our verdict looks at them.
         unsafelyDisableHostnameVerification: true,

@@ -23,6 +23,8 @@ export interface DenoListenerOptions extends ListenOptions {
 
 /** {@link Listener} on `node:net`. */
 export class DenoListener implements Listener, Cancel {
+  /** The runtime cannot set it, nor be asked whether an inherited socket has it. */
+  readonly transparent = false;
   #local: SocketAddress;
   readonly watch: AcceptWatch;
   readonly #options: DenoListenerOptions;

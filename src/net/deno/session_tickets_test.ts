@@ -28,7 +28,7 @@ class TicketClient implements Disposable {
       caCerts: [SERVER.rootsPem],
       http1: false,
       http2: true,
-      ...(certificate === null ? {} : { cert: certificate.chainPem, key: certificate.keyPem }),
+      ...(certificate === null ? {} : { cert: certificate.chainPem, key: certificate.key.pem() }),
     });
   }
 
@@ -61,7 +61,7 @@ class LenientServer implements AsyncDisposable {
   private constructor(options: tls.TlsOptions) {
     this.#server = tls.createServer({
       cert: SERVER.chainPem,
-      key: SERVER.keyPem,
+      key: SERVER.key.pem(),
       ca: SERVER.rootsPem,
       ALPNProtocols: ["h2"],
       minVersion: "TLSv1.3",
@@ -196,7 +196,7 @@ Deno.test("a ticket of Deno.listenTls is of no use", async () => {
     hostname: "127.0.0.1",
     port: 0,
     cert: SERVER.chainPem,
-    key: SERVER.keyPem,
+    key: SERVER.key.pem(),
     alpnProtocols: ["h2"],
   });
   using client = new TicketClient(null);

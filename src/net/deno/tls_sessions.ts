@@ -267,7 +267,7 @@ export class TlsSessions {
     if (context === undefined) {
       context = tls.createSecureContext({
         cert: certificate.chainPem,
-        key: certificate.keyPem,
+        key: certificate.key.pem(),
         ca: certificate.rootsPem,
         minVersion: "TLSv1.3",
       });

@@ -154,7 +154,7 @@ Deno.test.each<BadPeer>([
   const certificate = await leaf();
   using client = new RogueClient(real.listener.local.port, {
     cert: certificate.chainPem,
-    key: certificate.keyPem,
+    key: certificate.key.pem(),
   });
   let closed = false;
   client.socket.on("close", () => closed = true);
@@ -191,7 +191,7 @@ Deno.test.each([
   await real.listen();
   using client = new RogueClient(real.listener.local.port, {
     cert: CLIENT.chainPem,
-    key: CLIENT.keyPem,
+    key: CLIENT.key.pem(),
     ALPNProtocols: [...row.protocols],
   });
   client.socket.resume();
@@ -208,7 +208,7 @@ Deno.test("secureServer() refuses TLS 1.2", async () => {
   await real.listen();
   using _client = new RogueClient(real.listener.local.port, {
     cert: CLIENT.chainPem,
-    key: CLIENT.keyPem,
+    key: CLIENT.key.pem(),
     minVersion: "TLSv1.2",
     maxVersion: "TLSv1.2",
   });

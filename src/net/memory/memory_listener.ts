@@ -9,6 +9,7 @@ import type { MemoryNetwork } from "./memory_network.ts";
 
 /** Hands each connection to its owner in a turn of its own; those not yet handed over die with it. */
 export class MemoryListener implements Listener {
+  readonly transparent = false;
   readonly network: MemoryNetwork;
   readonly keepalive: Keepalive | null;
   readonly #fabric: MemoryFabric;
