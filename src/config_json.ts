@@ -52,11 +52,12 @@ export function configJson(config: Config, proxyArgs: readonly string[]): JsonOb
       keepaliveTime: duration(keepalive?.idleMs ?? 0),
       keepaliveInterval: duration(keepalive?.intervalMs ?? 0),
       keepaliveRetries: keepalive?.probes ?? 0,
-      userTimeoutEnabled: false,
+      userTimeoutEnabled: config.userTimeoutMs !== null,
     },
     localhostAppTunnel: config.localhostAppTunnel,
     ipv6Enabled: config.ipv6Enabled,
     enableEnhancedBaggage: config.responseBaggage,
     tunnelDialer: config.tunnelDialer,
+    ioProvider: config.ioProvider,
   };
 }

@@ -94,6 +94,8 @@ export interface Config {
     readonly intervalMs: number;
     readonly probes: number;
   } | null;
+  /** `USER_TIMEOUT_ENABLED`: how long sent bytes may stay unacknowledged, in milliseconds; null: the kernel's. */
+  readonly userTimeoutMs: number | null;
   /** Callers' addresses for applications: true: must work, false: never, null: try. */
   readonly originalSource: boolean | null;
   /** `ENABLE_RESPONSE_BAGGAGE`. */
@@ -113,13 +115,29 @@ export interface Config {
   /** `TUNNEL_DIALER`: which TLS client opens tunnels. */
   readonly tunnelDialer: "node" | "deno";
   /** `IO_PROVIDER`: which network implementation is used. */
-  readonly ioProvider: "deno";
+  readonly ioProvider: "deno" | "native";
+  /** What only the native network knows; null with `IO_PROVIDER=deno`. */
+  readonly native: NativeSettings | null;
+  /** Listeners that whoever started the process opened, as `LISTEN_FDS` and `LISTEN_PID` say; null: none. */
+  readonly inheritedListeners: { readonly fds: string; readonly pid: string | null } | null;
   /** `DESCRIPTORS_MAX`: descriptors this process may open, which bounds its connections; null: not known. */
   readonly descriptorsMax: number | null;
   /** ProxyConfig's metadata, for the control plane. */
   readonly proxyMetadata: ReadonlyMap<string, string>;
   /** One line each, for the log: what was asked for and will not happen. */
   readonly warnings: readonly string[];
+}
+
+/** Settings of the native network. */
+export interface NativeSettings {
+  /** `OPENSSL_LIB_DIR`: a folder with one libssl and one libcrypto; null: the system's. */
+  readonly openSslLibDir: string | null;
+  /** `TLS12_ENABLED`. */
+  readonly tls12: boolean;
+  /** `COMPLIANCE_POLICY=pqc`: X25519MLKEM768 and nothing else. */
+  readonly pqc: boolean;
+  /** `PACKET_MARK`: SO_MARK of upstream sockets; null: none. */
+  readonly packetMark: number | null;
 }
 
 /** What the settings depend on beside the environment. */
@@ -153,6 +171,9 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
   refuseControlPlane(read, proxyConfig);
   const fakeCa = readFakeCa(read);
   refuseUnbuilt(read);
+  const ioProvider = read.choice("IO_PROVIDER", ["deno", "native"], "deno");
+  const native = readNative(read, ioProvider, warnings);
+  const keepalive = readKeepalive(read);
   const ipv6Enabled = read.boolean("IPV6_ENABLED", true);
   const socks5 = read.boolean("UNSTABLE_ENABLE_SOCKS5", false);
 
@@ -188,8 +209,9 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
       idleMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
     },
     http2: readHttp2(read),
-    keepalive: readKeepalive(read),
-    originalSource: readOriginalSource(read),
+    keepalive: keepalive.enabled ? keepalive.timing : null,
+    userTimeoutMs: readUserTimeout(read, keepalive.timing),
+    originalSource: readOriginalSource(read, ioProvider),
     responseBaggage: read.boolean("ENABLE_RESPONSE_BAGGAGE", true),
     localhostAppTunnel: read.boolean("LOCALHOST_APP_TUNNEL", true),
     authorizationLogLevel: read.exactlyTrue("AUTHZ_POLICY_INFO_LOGGING") ? "info" : "debug",
@@ -198,7 +220,9 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     drainDeadlineMs: readDrainDeadline(read),
     dns,
     tunnelDialer: read.choice("TUNNEL_DIALER", ["node", "deno"], "node"),
-    ioProvider: readIoProvider(read),
+    ioProvider,
+    native,
+    inheritedListeners: readInheritedListeners(read),
     descriptorsMax: readDescriptorsMax(read),
     proxyMetadata: proxyConfig.metadata,
     warnings,
@@ -300,18 +324,44 @@ function refuseUnbuilt(read: EnvReader): void {
   if ((read.text("CRL_PATH") ?? "") !== "") {
     throw invalidConfiguration("revocation lists are not supported yet: unset CRL_PATH");
   }
-  if (read.text("COMPLIANCE_POLICY") === "pqc") {
-    throw invalidConfiguration("COMPLIANCE_POLICY=pqc is not supported yet");
-  }
 }
 
-/** `true` demands transparent listeners, and none of the networks can open one yet (spec/data-path §3.5). */
-function readOriginalSource(read: EnvReader): boolean | null {
+/** `true` demands transparent listeners, which only the native network can open (spec/data-path §3.5). */
+function readOriginalSource(read: EnvReader, ioProvider: Config["ioProvider"]): boolean | null {
   const asked = read.boolean("ENABLE_ORIG_SRC", null);
-  if (asked !== true) return asked;
+  if (asked !== true || ioProvider === "native") return asked;
   throw invalidConfiguration(
-    "ENABLE_ORIG_SRC=true is not supported yet: leave it unset or set ENABLE_ORIG_SRC=false",
+    "ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
   );
+}
+
+/** What would be weaker than asked for with the runtime's own sockets is refused; the rest is said. */
+function readNative(
+  read: EnvReader,
+  ioProvider: Config["ioProvider"],
+  warnings: string[],
+): NativeSettings | null {
+  const settings = {
+    openSslLibDir: read.text("OPENSSL_LIB_DIR") || null,
+    tls12: read.exactlyTrue("TLS12_ENABLED"),
+    pqc: read.text("COMPLIANCE_POLICY") === "pqc",
+    packetMark: read.integer("PACKET_MARK", null, { max: U32_LIMIT }) || null,
+  };
+  if (ioProvider === "native") return settings;
+  if (settings.pqc) {
+    throw invalidConfiguration(
+      "COMPLIANCE_POLICY=pqc needs IO_PROVIDER=native: key exchange cannot be chosen in the runtime's own TLS",
+    );
+  }
+  if (settings.packetMark !== null) {
+    throw invalidConfiguration(
+      "PACKET_MARK needs IO_PROVIDER=native: the runtime's own sockets cannot be marked",
+    );
+  }
+  if (settings.tls12) {
+    warnings.push("TLS12_ENABLED has no effect with IO_PROVIDER=deno: TLS 1.3 only");
+  }
+  return null;
 }
 
 function readListeners(
@@ -373,14 +423,34 @@ function readHttp2(read: EnvReader): Config["http2"] {
   };
 }
 
-function readKeepalive(read: EnvReader): Config["keepalive"] {
-  const enabled = read.boolean("KEEPALIVE_ENABLED", true);
-  const keepalive = {
-    idleMs: read.durationMs("KEEPALIVE_TIME", 180_000),
-    intervalMs: read.durationMs("KEEPALIVE_INTERVAL", 180_000),
-    probes: read.integer("KEEPALIVE_RETRIES", 9, { max: U32_LIMIT }),
+type KeepaliveTiming = NonNullable<Config["keepalive"]>;
+
+function readKeepalive(
+  read: EnvReader,
+): { readonly enabled: boolean; readonly timing: KeepaliveTiming } {
+  return {
+    enabled: read.boolean("KEEPALIVE_ENABLED", true),
+    timing: {
+      idleMs: read.durationMs("KEEPALIVE_TIME", 180_000),
+      intervalMs: read.durationMs("KEEPALIVE_INTERVAL", 180_000),
+      probes: read.integer("KEEPALIVE_RETRIES", 9, { max: U32_LIMIT }),
+    },
   };
-  return enabled ? keepalive : null;
+}
+
+/** Idle time and all probes together (spec/data-path §5.3), as far as the socket option can count. */
+function readUserTimeout(
+  read: EnvReader,
+  { idleMs, intervalMs, probes }: KeepaliveTiming,
+): number | null {
+  if (!read.boolean("USER_TIMEOUT_ENABLED", false)) return null;
+  return Math.min(idleMs + intervalMs * probes, 0x7fff_ffff);
+}
+
+/** As systemd hands sockets over (sd_listen_fds(3)). */
+function readInheritedListeners(read: EnvReader): Config["inheritedListeners"] {
+  const fds = read.text("LISTEN_FDS");
+  return fds === null ? null : { fds, pid: read.text("LISTEN_PID") };
 }
 
 /** spec/data-path §6.2. A grace period of 0 is 1 s here; the original's wraps around. */
@@ -396,11 +466,6 @@ function readDrainDeadline(read: EnvReader): number {
 function readDescriptorsMax(read: EnvReader): number | null {
   if (read.text("DESCRIPTORS_MAX") === "unlimited") return null;
   return read.integer("DESCRIPTORS_MAX", null, { max: U32_LIMIT, least: 128 });
-}
-
-function readIoProvider(read: EnvReader): "deno" {
-  if (read.choice("IO_PROVIDER", ["deno", "native"], "deno") === "deno") return "deno";
-  throw invalidConfiguration("IO_PROVIDER=native is not supported yet: set IO_PROVIDER=deno");
 }
 
 /** Freezes plain objects and lists all the way down; maps and sets are read-only by type. */

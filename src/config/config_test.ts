@@ -7,6 +7,8 @@ import { CONFIG_VARIABLES } from "./variables.ts";
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** The least that starts. */
+const TLS12 = { TLS12_ENABLED: "true" };
+
 const LEAST: Variables = {
   PROXY_MODE: "dedicated",
   PROXY_WORKLOAD_INFO: "default/a/default",
@@ -58,6 +60,9 @@ Deno.test("readConfig() has the original's defaults", () => {
     dns: { asked: true, address: "localhost:15053" },
     tunnelDialer: "node",
     ioProvider: "deno",
+    native: null,
+    inheritedListeners: null,
+    userTimeoutMs: null,
     warnings: [],
   });
   assertEquals(listeners, {
@@ -174,15 +179,27 @@ Deno.test.each([
     expected: "invalid configuration: revocation lists are not supported yet: unset CRL_PATH",
   },
   {
-    name: "original source addresses",
+    name: "original source addresses on the runtime's sockets",
     variables: { ENABLE_ORIG_SRC: "true" },
     expected:
-      "invalid configuration: ENABLE_ORIG_SRC=true is not supported yet: leave it unset or set ENABLE_ORIG_SRC=false",
+      "invalid configuration: ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
   },
   {
-    name: "a compliance policy",
+    name: "a compliance policy in the runtime's TLS",
     variables: { COMPLIANCE_POLICY: "pqc" },
-    expected: "invalid configuration: COMPLIANCE_POLICY=pqc is not supported yet",
+    expected:
+      "invalid configuration: COMPLIANCE_POLICY=pqc needs IO_PROVIDER=native: key exchange cannot be chosen in the runtime's own TLS",
+  },
+  {
+    name: "a packet mark on the runtime's sockets",
+    variables: { PACKET_MARK: "1337" },
+    expected:
+      "invalid configuration: PACKET_MARK needs IO_PROVIDER=native: the runtime's own sockets cannot be marked",
+  },
+  {
+    name: "a packet mark that is no number",
+    variables: { IO_PROVIDER: "native", PACKET_MARK: "0x539" },
+    expected: "invalid env var PACKET_MARK=0x539 (invalid digit found in string)",
   },
   {
     name: "no servers",
@@ -217,10 +234,9 @@ Deno.test.each([
     expected: "invalid env var TUNNEL_DIALER=rust (TUNNEL_DIALER must be one of node, deno)",
   },
   {
-    name: "the native network",
-    variables: { IO_PROVIDER: "native" },
-    expected:
-      "invalid configuration: IO_PROVIDER=native is not supported yet: set IO_PROVIDER=deno",
+    name: "a network nobody has",
+    variables: { IO_PROVIDER: "rust" },
+    expected: "invalid env var IO_PROVIDER=rust (IO_PROVIDER must be one of deno, native)",
   },
   {
     name: "too many streams",
@@ -406,6 +422,60 @@ Deno.test("readConfig() takes the rest as it is", () => {
   assertEquals(config({ LOG_FORMAT: "JSON" }).logFormat, "plain");
 });
 
+Deno.test("readConfig() with IO_PROVIDER=native takes what only that network can do", () => {
+  const plain = config({ IO_PROVIDER: "native" });
+  assertEquals([plain.ioProvider, plain.originalSource, plain.native], ["native", null, {
+    openSslLibDir: null,
+    tls12: false,
+    pqc: false,
+    packetMark: null,
+  }]);
+  const all = config({
+    IO_PROVIDER: "native",
+    OPENSSL_LIB_DIR: "/opt/openssl",
+    TLS12_ENABLED: "true",
+    COMPLIANCE_POLICY: "pqc",
+    PACKET_MARK: "1337",
+    ENABLE_ORIG_SRC: "true",
+  });
+  assertEquals(all.native, {
+    openSslLibDir: "/opt/openssl",
+    tls12: true,
+    pqc: true,
+    packetMark: 1337,
+  });
+  assertEquals(all.originalSource, true);
+  assertEquals(config({ IO_PROVIDER: "native", PACKET_MARK: "0" }).native?.packetMark, null);
+});
+
+Deno.test.each([
+  { name: "any word but true", variables: { TLS12_ENABLED: "yes" }, said: false },
+  { name: "true, which the runtime's TLS has no switch for", variables: TLS12, said: true },
+])("readConfig() takes TLS12_ENABLED with $name", ({ variables, said }) => {
+  const { native, warnings } = config(variables);
+  assertEquals(native, null);
+  assertEquals(warnings.some((line) => line.startsWith("TLS12_ENABLED has no effect")), said);
+});
+
+Deno.test("readConfig() computes TCP_USER_TIMEOUT from the keepalive timing", () => {
+  assertEquals(config({}).userTimeoutMs, null);
+  assertEquals(config({ USER_TIMEOUT_ENABLED: "true" }).userTimeoutMs, 1_800_000);
+  const own = { KEEPALIVE_TIME: "10s", KEEPALIVE_INTERVAL: "2s", KEEPALIVE_RETRIES: "5" };
+  assertEquals(config({ ...own, USER_TIMEOUT_ENABLED: "true" }).userTimeoutMs, 20_000);
+  const off = { KEEPALIVE_ENABLED: "false", USER_TIMEOUT_ENABLED: "true" };
+  assertEquals(config({ ...own, ...off }).userTimeoutMs, 20_000);
+  const huge = { KEEPALIVE_TIME: "10000h", USER_TIMEOUT_ENABLED: "true" };
+  assertEquals(config(huge).userTimeoutMs, 0x7fff_ffff);
+});
+
+Deno.test("readConfig() passes on what systemd says about open listeners", () => {
+  assertEquals(config({}).inheritedListeners, null);
+  assertEquals(config({ LISTEN_FDS: "2", LISTEN_PID: "77" }).inheritedListeners, {
+    fds: "2",
+    pid: "77",
+  });
+});
+
 Deno.test("CONFIG_VARIABLES lists every variable that readConfig() asks for, and no other", () => {
   const asked = new Set<string>();
   const recording = (variables: Variables) => (name: string) => {
@@ -413,6 +483,7 @@ Deno.test("CONFIG_VARIABLES lists every variable that readConfig() asks for, and
     return variables[name];
   };
   readConfig(recording(LEAST));
+  readConfig(recording({ ...LEAST, IO_PROVIDER: "native", LISTEN_FDS: "1" }));
   assertThrows(() => readConfig(recording({ ...LEAST, FAKE_CA: "false" })), ConfigError);
   assertEquals([...asked].sort(), CONFIG_VARIABLES.map(({ name }) => name).sort());
 });
