@@ -12,12 +12,16 @@ export interface ProxyProcessOptions {
   readonly workload: TestWorkload;
   readonly meshFile: string;
   readonly caFolder: string;
-  /** Added to the environment. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to the environment; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** Discards what the proxy prints on stdout, for measurements; its stderr is kept all the same. */
   readonly discardOutput?: boolean;
   /** Given to the runtime before the program, as `--cpu-prof`. */
   readonly runtimeFlags?: readonly string[];
+  /** A command that ends in running the rest of its command line as itself, as `nsenter` does. */
+  readonly launcher?: readonly string[];
+  /** Asks for readiness where this process cannot reach the proxy's port. */
+  readonly isReady?: () => Promise<boolean>;
 }
 
 /** A line of the access log, `LOG_FORMAT=json`. */
@@ -46,11 +50,23 @@ export class ProxyProcess implements AsyncDisposable {
     const inherited = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"]
       .flatMap((name) => Deno.env.get(name) === undefined ? [] : [[name, Deno.env.get(name)!]]);
     const discardOutput = options.discardOutput ?? false;
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--quiet", ...options.runtimeFlags ?? [], "mod.ts", "proxy"],
+    const [program, ...args] = [
+      ...options.launcher ?? [],
+      ...[
+        Deno.execPath(),
+        "run",
+        "-A",
+        "--quiet",
+        ...options.runtimeFlags ?? [],
+        "mod.ts",
+        "proxy",
+      ],
+    ];
+    const child = new Deno.Command(program!, {
+      args,
       cwd: ROOT,
       clearEnv: true,
-      env: {
+      env: definedOnly({
         ...Object.fromEntries(inherited),
         NO_COLOR: "1",
         DENO_TLS_CA_STORE: "",
@@ -65,14 +81,14 @@ export class ProxyProcess implements AsyncDisposable {
         BIND_ADDRESS: workload.ip,
         LOG_FORMAT: "json",
         ...options.env,
-      },
+      }),
       stdin: "null",
       stdout: discardOutput ? "null" : "piped",
       stderr: "piped",
     }).spawn();
     const proxy = new ProxyProcess(workload.ip, child, discardOutput);
     try {
-      await proxy.#untilReady();
+      await proxy.#untilReady(options.isReady ?? (() => answersReady(workload.ip)));
     } catch (error) {
       await proxy.stop();
       throw error;
@@ -116,18 +132,12 @@ export class ProxyProcess implements AsyncDisposable {
     }
   }
 
-  async #untilReady(): Promise<void> {
+  async #untilReady(isReady: () => Promise<boolean>): Promise<void> {
     const deadline = performance.now() + READY_WITHIN_MS;
     let ended = false;
     this.#child.status.then(() => ended = true);
     while (performance.now() < deadline && !ended) {
-      try {
-        const response = await fetch(`http://${this.ip}:${READY_PORT}/healthz/ready`);
-        await response.body?.cancel();
-        if (response.status === 200) return;
-      } catch (error) {
-        if (!(error instanceof TypeError)) throw error; // TypeError: not listening yet.
-      }
+      if (await isReady()) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     const said = this.lines.slice(-20).join("\n");
@@ -170,4 +180,21 @@ export class ProxyProcess implements AsyncDisposable {
     }
     if (rest !== "") this.lines.push(rest);
   }
+}
+
+async function answersReady(ip: string): Promise<boolean> {
+  try {
+    const response = await fetch(`http://${ip}:${READY_PORT}/healthz/ready`);
+    await response.body?.cancel();
+    return response.status === 200;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // TypeError: not listening yet.
+    return false;
+  }
+}
+
+function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
