@@ -14,6 +14,7 @@ import {
   tcpSays,
 } from "../support/loopback_planes.ts";
 import { MeshCa } from "../support/mesh_ca.ts";
+import { NETWORK_KINDS, testOnEachNetwork } from "../support/networks.ts";
 import { until } from "../support/real_sockets.ts";
 import { writeAll } from "../support/socks5.ts";
 
@@ -30,43 +31,49 @@ function denyOf(principal: string) {
 
 const DENY_CLIENT = denyOf("cluster.local/ns/default/sa/client");
 
-Deno.test("a SOCKS5 client's bytes cross two proxies, and both logs say who and how much", async () => {
-  await using planes = await LoopbackPlanes.start();
-  const { client, server, clientIp, serverIp, appAddress } = planes;
-  const user = await planes.connect();
-  await echoes(user, 100_000);
-  await user.closeWrite();
-  assertEquals(await user.read(new Uint8Array(1)), null);
-  user.close();
-  await until(() => client.events.ends.length === 1 && server.events.ends.length === 1);
+testOnEachNetwork(
+  "a SOCKS5 client's bytes cross two proxies, and both logs say who and how much",
+  async (on) => {
+    await using planes = await LoopbackPlanes.start({ on });
+    const { client, server, clientIp, serverIp, appAddress } = planes;
+    const user = await planes.connect();
+    await echoes(user, 100_000);
+    await user.closeWrite();
+    assertEquals(await user.read(new Uint8Array(1)), null);
+    user.close();
+    await until(() => client.events.ends.length === 1 && server.events.ends.length === 1);
 
-  const authority = `${appAddress.ip}:${appAddress.port}`;
-  for (const [{ events }, direction] of [[client, "outbound"], [server, "inbound"]] as const) {
-    const { record, end } = events.closedRecords[0]!;
-    const { facts } = record;
-    assertEquals([end.flag, end.error], ["-", null]);
-    assertEquals([record.bytesToServer, record.bytesToClient], [100_000, 100_000]);
-    assertEquals([facts.direction, facts.hboneAuthority], [direction, authority]);
-    assertEquals(facts.destinationAddress, { ip: serverIp, port: 15008 });
-    assertEquals(facts.sourceAddress.ip, direction === "outbound" ? "127.0.0.1" : clientIp);
-    assertEquals(facts.sourceIdentity!.uri, "spiffe://cluster.local/ns/default/sa/client");
-    assertEquals(facts.destinationIdentity!.uri, "spiffe://cluster.local/ns/default/sa/server");
-  }
-  const [sent, received] = [client, server].map(({ events }) => events.closedRecords[0]!.record);
-  assertEquals(sent!.facts.traceId, received!.facts.traceId);
-});
+    const authority = `${appAddress.ip}:${appAddress.port}`;
+    for (const [{ events }, direction] of [[client, "outbound"], [server, "inbound"]] as const) {
+      const { record, end } = events.closedRecords[0]!;
+      const { facts } = record;
+      assertEquals([end.flag, end.error], ["-", null]);
+      assertEquals([record.bytesToServer, record.bytesToClient], [100_000, 100_000]);
+      assertEquals([facts.direction, facts.hboneAuthority], [direction, authority]);
+      assertEquals(facts.destinationAddress, { ip: serverIp, port: 15008 });
+      assertEquals(facts.sourceAddress.ip, direction === "outbound" ? "127.0.0.1" : clientIp);
+      assertEquals(facts.sourceIdentity!.uri, "spiffe://cluster.local/ns/default/sa/client");
+      assertEquals(facts.destinationIdentity!.uri, "spiffe://cluster.local/ns/default/sa/server");
+    }
+    const [sent, received] = [client, server].map(({ events }) => events.closedRecords[0]!.record);
+    assertEquals(sent!.facts.traceId, received!.facts.traceId);
+  },
+);
 
-Deno.test("a denied client sees its connection close; the server's log says why", async () => {
-  await using planes = await LoopbackPlanes.start({ policies: [DENY_CLIENT] });
-  const user = await planes.connect();
-  assertEquals(await readToEnd(user), 0);
-  await until(() => planes.client.events.ends.length === 1);
-  assertEquals(planes.client.events.ends, ["CONNECT: http status: 401 Unauthorized"]);
-  assertEquals(planes.server.events.ends, [
-    "DENY: connection closed due to policy rejection: explicitly denied by: default/no",
-  ]);
-  assertEquals(planes.app.accepted, 0);
-});
+testOnEachNetwork(
+  "a denied client sees its connection close; the server's log says why",
+  async (on) => {
+    await using planes = await LoopbackPlanes.start({ on, policies: [DENY_CLIENT] });
+    const user = await planes.connect();
+    assertEquals(await readToEnd(user), 0);
+    await until(() => planes.client.events.ends.length === 1);
+    assertEquals(planes.client.events.ends, ["CONNECT: http status: 401 Unauthorized"]);
+    assertEquals(planes.server.events.ends, [
+      "DENY: connection closed due to policy rejection: explicitly denied by: default/no",
+    ]);
+    assertEquals(planes.app.accepted, 0);
+  },
+);
 
 /** Octets until the end or a reset; closes. */
 async function readToEnd(user: Deno.TcpConn): Promise<number> {
@@ -86,8 +93,8 @@ async function readToEnd(user: Deno.TcpConn): Promise<number> {
   }
 }
 
-Deno.test("a policy that comes later ends the connection within a second", async () => {
-  await using planes = await LoopbackPlanes.start();
+testOnEachNetwork("a policy that comes later ends the connection within a second", async (on) => {
+  await using planes = await LoopbackPlanes.start({ on });
   const user = await planes.connect();
   await echoes(user, 100);
   planes.pushPolicies([DENY_CLIENT]);
@@ -96,8 +103,8 @@ Deno.test("a policy that comes later ends the connection within a second", async
   assertEquals(await readToEnd(user), 0);
 });
 
-Deno.test("200 connections share two tunnels", async () => {
-  await using planes = await LoopbackPlanes.start();
+testOnEachNetwork("200 connections share two tunnels", async (on) => {
+  await using planes = await LoopbackPlanes.start({ on });
   const users = await Promise.all(Array.from({ length: 200 }, () => planes.connect()));
   await Promise.all(users.map((user) => echoes(user, 10_000)));
   assertEquals(planes.client.plane.stats().outboundTransports, 2);
@@ -106,8 +113,8 @@ Deno.test("200 connections share two tunnels", async () => {
   await until(() => planes.client.plane.stats().connections === 0);
 });
 
-Deno.test("a drain lets connections finish, and refuses new ones", async () => {
-  await using planes = await LoopbackPlanes.start();
+testOnEachNetwork("a drain lets connections finish, and refuses new ones", async (on) => {
+  await using planes = await LoopbackPlanes.start({ on });
   const user = await planes.connect();
   await echoes(user, 100);
   const drained = Promise.all([
@@ -124,8 +131,8 @@ Deno.test("a drain lets connections finish, and refuses new ones", async () => {
   assertEquals([planes.client.events.ends, planes.server.events.ends], [["-: ok"], ["-: ok"]]);
 });
 
-Deno.test("a drain's deadline cuts what is left, and the log says so", async () => {
-  await using planes = await LoopbackPlanes.start();
+testOnEachNetwork("a drain's deadline cuts what is left, and the log says so", async (on) => {
+  await using planes = await LoopbackPlanes.start({ on });
   const user = await planes.connect();
   await echoes(user, 100);
   const startMs = performance.now();
@@ -135,16 +142,19 @@ Deno.test("a drain's deadline cuts what is left, and the log says so", async () 
   user.close();
 });
 
-Deno.test("15008 accepts a peer that offers no ALPN, and DATA that comes before the 200", async () => {
-  await using planes = await LoopbackPlanes.start();
-  const raw = await planes.tls(await planes.leaf(), { alpn: null });
-  const authority = `${planes.serverIp}:${planes.app.port}`;
-  raw.peer.send(PREFACE, settings(), raw.peer.headers(1, connectTo(authority)), data(1, "early"));
-  await raw.line("HEADERS 1 :status=200");
-  await raw.line("DATA 1 5");
-  await raw.close();
-  await until(() => planes.server.events.ends.length === 1);
-});
+testOnEachNetwork(
+  "15008 accepts a peer that offers no ALPN, and DATA that comes before the 200",
+  async (on) => {
+    await using planes = await LoopbackPlanes.start({ on });
+    const raw = await planes.tls(await planes.leaf(), { alpn: null });
+    const authority = `${planes.serverIp}:${planes.app.port}`;
+    raw.peer.send(PREFACE, settings(), raw.peer.headers(1, connectTo(authority)), data(1, "early"));
+    await raw.line("HEADERS 1 :status=200");
+    await raw.line("DATA 1 5");
+    await raw.close();
+    await until(() => planes.server.events.ends.length === 1);
+  },
+);
 
 // Bad input. Each peer gets what the spec says; the log has a reason; a bystander's bytes stay intact.
 
@@ -563,8 +573,10 @@ async function bystanderStaysIntact(planes: LoopbackPlanes, act: () => Promise<v
   }
 }
 
-Deno.test.each(CASES)("15008 withstands $name", async (given) => {
-  await using planes = await LoopbackPlanes.start(given.options ?? {});
+const ON_EACH_NETWORK = NETWORK_KINDS.flatMap((on) => CASES.map((given) => ({ ...given, on })));
+
+Deno.test.each(ON_EACH_NETWORK)("[$on] 15008 withstands $name", async ({ on, ...given }) => {
+  await using planes = await LoopbackPlanes.start({ ...given.options, on });
   const { events, plane } = planes.server;
   await bystanderStaysIntact(planes, async () => {
     await given.act(planes);

@@ -3,13 +3,13 @@ import net from "node:net";
 import tls from "node:tls";
 import { assertEquals } from "@std/assert";
 import { adoptBlock, type Block } from "../../src/base/block.ts";
+import type { Clock } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import { SystemRandom } from "../../src/base/random.ts";
-import { SystemClock } from "../../src/base/system_clock.ts";
 import { VirtualClock } from "../../src/base/virtual_clock.ts";
 import { type DataPlane, type DataPlaneOptions, startDataPlane } from "../../src/dataplane.ts";
 import { FakeCa } from "../../src/identity/fake_ca.ts";
-import { DenoNetwork } from "../../src/net/deno/deno_network.ts";
+import type { Network } from "../../src/net/network.ts";
 import type { LocalWorkloadName } from "../../src/seam/workload.ts";
 import { parseMeshFile } from "../../src/state/mesh_file.ts";
 import { MeshState } from "../../src/state/mesh_state.ts";
@@ -21,6 +21,7 @@ import { RawPeer } from "./h2_raw.ts";
 import { loopbackBlock } from "./loopback.ts";
 import { type LeafOptions, MeshCa, type TestLeaf } from "./mesh_ca.ts";
 import { meshFileText } from "./mesh_file.ts";
+import { type NetworkKind, type OpenNetwork, openNetwork } from "./networks.ts";
 import { fixedSource, promised, until } from "./real_sockets.ts";
 import { connectSocks5, readExactly, writeAll } from "./socks5.ts";
 
@@ -32,6 +33,8 @@ export interface PlaneAndEvents {
 }
 
 export interface LoopbackOptions {
+  /** Default: the runtime's own sockets. */
+  readonly on?: NetworkKind;
   readonly policies?: readonly unknown[];
   readonly server?: Partial<DataPlaneOptions>;
   readonly client?: Partial<DataPlaneOptions>;
@@ -39,8 +42,8 @@ export interface LoopbackOptions {
 
 /** Everything is closed, and checked for leaks, on disposal. */
 export class LoopbackPlanes implements AsyncDisposable {
-  readonly clock: SystemClock;
-  readonly network: DenoNetwork;
+  readonly clock: Clock;
+  readonly network: Network;
   readonly ca: MeshCa;
   readonly certificates: { readonly client: CertifiedKey; readonly server: CertifiedKey };
   readonly router: StateRouter;
@@ -52,6 +55,7 @@ export class LoopbackPlanes implements AsyncDisposable {
   server!: PlaneAndEvents;
   /** What the network and the clock caught: bugs of ours. */
   readonly bugs: unknown[] = [];
+  readonly #opened: OpenNetwork;
   readonly #meshOf: (policies: readonly unknown[]) => MeshState;
 
   private constructor(
@@ -61,8 +65,9 @@ export class LoopbackPlanes implements AsyncDisposable {
     options: LoopbackOptions,
   ) {
     const onBug = (error: unknown) => void this.bugs.push(error);
-    this.clock = new SystemClock({ onBug });
-    this.network = new DenoNetwork({ clock: this.clock, onBug });
+    this.#opened = openNetwork(options.on ?? "deno", onBug);
+    this.clock = this.#opened.clock;
+    this.network = this.#opened.network;
     this.ca = ca;
     this.certificates = certificates;
     this.clientIp = ips.clientIp;
@@ -188,6 +193,7 @@ export class LoopbackPlanes implements AsyncDisposable {
       const { refusedConnections: _, refusedHandshakes: __, ...stats } = plane.stats();
       assertEquals(Object.entries(stats).filter(([, count]) => count !== 0), []);
     }
+    await this.#opened[Symbol.asyncDispose]();
     assertEquals(this.bugs, []);
   }
 }
