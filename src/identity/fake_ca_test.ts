@@ -1,14 +1,26 @@
 // The throw-away CA, in memory and in a folder, and its renewals.
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { generateKeyPairSync } from "node:crypto";
 import { promised } from "../../tests/support/real_sockets.ts";
+import { AssertionFailure } from "../base/assert.ts";
 import { VirtualClock } from "../base/virtual_clock.ts";
 import type { ProxyError } from "../base/errors.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
 import { parseSpiffeId } from "../tls/spiffe_id.ts";
 import { judgePeer } from "../tls/verdict.ts";
 import { BACKDATE_MS, FakeCa, FakeCaError, LEAF_LIFETIME_MS } from "./fake_ca.ts";
-import { CERTIFICATE_WAITERS_MAX, FakeCertificateSource, IdentityError } from "./fake_source.ts";
+import {
+  CERTIFICATE_WAITERS_MAX,
+  FakeCertificateSource,
+  IdentityError,
+  ROTATION_LISTENERS_MAX,
+} from "./fake_source.ts";
 
 const ID = parseSpiffeId("spiffe://cluster.local/ns/default/sa/a");
 const NOW_MS = Date.UTC(2026, 0, 1);
@@ -164,6 +176,36 @@ Deno.test("FakeCertificateSource renews at half life, again and again", async ()
   assert(certificates.current !== second);
   certificates.close();
   assertEquals(clock.advanceToNext(clock.nowMs() + 1e9), false);
+});
+
+Deno.test("onRotate() hears of every new leaf once, until it is cancelled", async () => {
+  const { clock, source: certificates } = await source({ lifetimeMs: 60_000 });
+  const heard: CertifiedKey[] = [];
+  const watch = certificates.onRotate((certificate) => heard.push(certificate));
+  const first = await promised<CertifiedKey>((done) => certificates.get(done));
+  await settle();
+  clock.runUntilIdle();
+  assertEquals(heard, [first]);
+  await certificates.renew();
+  clock.runUntilIdle();
+  assertEquals(heard, [first, certificates.current!]);
+  watch.cancel();
+  await certificates.renew();
+  clock.runUntilIdle();
+  assertEquals(heard.length, 2);
+  certificates.close();
+});
+
+Deno.test("ROTATION_LISTENERS_MAX may hear of rotations and no more", async () => {
+  const { source: certificates } = await source();
+  const watches = Array.from(
+    { length: ROTATION_LISTENERS_MAX },
+    () => certificates.onRotate(() => {}),
+  );
+  assertThrows(() => certificates.onRotate(() => {}), AssertionFailure);
+  watches[0]!.cancel();
+  certificates.onRotate(() => {});
+  certificates.close();
 });
 
 Deno.test("a cancelled get() is not answered", async () => {

@@ -1,13 +1,16 @@
 // One workload's certificates from the fake CA, renewed at half life for as long as somebody uses them.
+import { assert } from "../base/assert.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import type { Clock, Task, Timer } from "../base/clock.ts";
 import { ProxyError } from "../base/errors.ts";
-import type { CertificateSource, CertifiedKey } from "../tls/certificate.ts";
+import type { CertifiedKey, RotatingCertificateSource } from "../tls/certificate.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import { BACKDATE_MS, type FakeCa, LEAF_LIFETIME_MS } from "./fake_ca.ts";
 
 /** Callers that may wait for the first certificate; a further one is refused at once. */
 export const CERTIFICATE_WAITERS_MAX = 10_000;
+/** Who may hear of rotations: the data planes that speak for this identity elsewhere. */
+export const ROTATION_LISTENERS_MAX = 64;
 /** A renewal is never tried sooner than this after the one before (spec/identity-and-inpod §3.2). */
 export const RENEWAL_DELAY_MIN_MS = 1000;
 
@@ -26,15 +29,16 @@ interface Waiter extends Cancel, Task {
 }
 
 /**
- * {@link CertificateSource} over a {@link FakeCa}. Asks for nothing before the first `get`; after that a
+ * {@link RotatingCertificateSource} over a {@link FakeCa}. Asks for nothing before the first `get`; after that a
  * new leaf replaces the old one at half life. `close` ends the renewals: the owner must call it.
  */
-export class FakeCertificateSource implements CertificateSource {
+export class FakeCertificateSource implements RotatingCertificateSource {
   readonly identity: SpiffeId;
   readonly #ca: Pick<FakeCa, "issue">;
   readonly #clock: Clock;
   readonly #validity: { readonly lifetimeMs: number; readonly backdateMs: number };
   readonly #waiters = new Set<Waiter>();
+  readonly #listeners = new Set<{ readonly hear: (certificate: CertifiedKey) => void }>();
   #current: CertifiedKey | null = null;
   #renewal: Timer | null = null;
   #asking: Promise<void> | null = null;
@@ -92,6 +96,13 @@ export class FakeCertificateSource implements CertificateSource {
     return waiter;
   }
 
+  onRotate(hear: (certificate: CertifiedKey) => void): Cancel {
+    assert(this.#listeners.size < ROTATION_LISTENERS_MAX, "Data planes of one identity are few");
+    const listener = { hear };
+    this.#listeners.add(listener);
+    return { cancel: () => void this.#listeners.delete(listener) };
+  }
+
   /** Issues a new leaf now; later `get`s give it. Settles when it is in use. */
   renew(): Promise<void> {
     this.#asking ??= this.#renew().finally(() => this.#asking = null);
@@ -113,6 +124,7 @@ export class FakeCertificateSource implements CertificateSource {
       this.#current = issued;
       this.#failure = null;
       if (this.#closed) return;
+      this.#clock.soon({ runTask: () => this.#tellOf(issued) });
       this.#renewal?.cancel();
       const halfLifeMs = (issued.notBeforeMs + issued.notAfterMs) / 2;
       const delayMs = Math.max(RENEWAL_DELAY_MIN_MS, halfLifeMs - this.#clock.wallMs());
@@ -126,6 +138,10 @@ export class FakeCertificateSource implements CertificateSource {
     } finally {
       for (const waiter of [...this.#waiters]) this.#answer(waiter);
     }
+  }
+
+  #tellOf(issued: CertifiedKey): void {
+    for (const { hear } of [...this.#listeners]) hear(issued);
   }
 
   #answer(waiter: Waiter): void {

@@ -35,3 +35,9 @@ export interface CertificateSource {
   /** Fails with an error whose message is the text after `identity error: ` (spec §7.6). */
   get(done: Done<CertifiedKey>): Cancel;
 }
+
+/** A source that also hands out a certificate nobody asked for yet, for whoever must have it elsewhere (design §4). */
+export interface RotatingCertificateSource extends CertificateSource {
+  /** Called with each certificate that comes into use from now on, once, in a turn of its own. */
+  onRotate(listener: (certificate: CertifiedKey) => void): Cancel;
+}
