@@ -12,8 +12,8 @@ export const PORTS = { outbound: 15001, inboundPlaintext: 15006, inbound: 15008,
 export type Exemption =
   /** By its packet mark, as Istio does. */
   | { readonly kind: "mark" }
-  /** By its user, for a proxy without the capability to mark. */
-  | { readonly kind: "user"; readonly uid: number };
+  /** By its group, for a proxy without the capability to mark. */
+  | { readonly kind: "group"; readonly gid: number };
 
 export const BY_MARK: Exemption = { kind: "mark" };
 
@@ -54,7 +54,7 @@ export async function tproxyToProxy(pod: Pod, exemption: Exemption): Promise<voi
   await routeLocally(pod, OUTGOING_MARK, { table: 101, preference: 32765 });
   const own = exemption.kind === "mark"
     ? `-m mark --mark ${PROXY_MARK}`
-    : `-m owner --uid-owner ${exemption.uid}`;
+    : `-m owner --gid-owner ${exemption.gid}`;
   await eachFamily(pod, ({ loopback }) => `
 *mangle
 ${SPOOFED_REPLIES.prerouting.join("\n")}

@@ -5,6 +5,8 @@ export interface TestWorkload {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly ip: string;
+  /** Its address of the other family. */
+  readonly otherIp?: string;
   /** HBONE unless told otherwise. */
   readonly protocol?: "HBONE" | "TCP";
   /** `namespace/name` of policies. */
@@ -22,7 +24,7 @@ export function meshFileText(mesh: {
     namespace: workload.namespace,
     trustDomain: "cluster.local",
     serviceAccount: workload.serviceAccount,
-    workloadIps: [workload.ip],
+    workloadIps: [workload.ip, ...workload.otherIp === undefined ? [] : [workload.otherIp]],
     protocol: workload.protocol ?? "HBONE",
     clusterId: "Kubernetes",
     workloadName: workload.name,
