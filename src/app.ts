@@ -180,7 +180,6 @@ function openRouter(plan: Plan, logging: Logging, clock: SystemClock): StateRout
       network: config.network,
       hbonePort: PORTS.inbound,
       internalPorts: config.internalPorts,
-      originalSource: config.originalSource === true,
       clusterDomain: config.clusterDomain,
       nodeName: config.nodeName,
     },

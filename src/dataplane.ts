@@ -49,7 +49,8 @@ export interface DataPlaneOptions {
   readonly limits?: Partial<DataPlaneLimits>;
   /** HTTP/2 windows and frames (spec/data-path §0.2); what is not given is h2's default. */
   readonly http2?: Partial<H2Limits>;
-  /** What is not given: own listeners' ports are internal, network "", baggage on, keepalive 180 s. */
+  /** What is not given: own listeners' ports are internal, network "", baggage on, keepalive 180 s,
+   * transparent listeners where that is possible. */
   readonly settings?: Partial<DataPlaneSettings>;
 }
 
@@ -312,6 +313,8 @@ function defaultSettings(listeners: DataPlaneListeners): DataPlaneSettings {
     network: "",
     responseBaggage: true,
     keepalive: { idleMs: 180_000, intervalMs: 180_000, probes: 9 },
+    userTimeoutMs: null,
+    originalSource: "try",
     bindIp: null,
     policyInfoLogging: false,
   } as DataPlaneSettings;

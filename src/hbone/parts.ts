@@ -2,7 +2,7 @@
 import { isIpv6, isLoopback } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import type { Keepalive, Network } from "../net/network.ts";
+import type { Keepalive, Network, Transparency } from "../net/network.ts";
 import type { Events } from "../seam/events.ts";
 import type { Router } from "../seam/router.ts";
 import type { LocalWorkloadName } from "../seam/workload.ts";
@@ -21,6 +21,13 @@ export interface DataPlaneSettings {
   readonly responseBaggage: boolean;
   /** TCP keepalive where spec/data-path §5.3 says so; null = `KEEPALIVE_ENABLED=false`. */
   readonly keepalive: Keepalive | null;
+  /** TCP_USER_TIMEOUT where keepalive is set, in ms; null = `USER_TIMEOUT_ENABLED=false`, the kernel's. */
+  readonly userTimeoutMs: number | null;
+  /**
+   * `ENABLE_ORIG_SRC`: whether listeners are made transparent. Applications see their clients' addresses iff that
+   * came true for the listener they came in by (spec/data-path §3.5).
+   */
+  readonly originalSource: Transparency;
   /** `BIND_ADDRESS` where it is a single address: tunnels and plain connections start from it; else null. */
   readonly bindIp: string | null;
   /** `AUTHZ_POLICY_INFO_LOGGING`: decision lines at info instead of debug. */

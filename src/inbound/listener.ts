@@ -82,10 +82,14 @@ export class InboundServer implements Component, ServerConnectionOwner {
 
   /** No keepalive on accepted sockets: PING does that work (I1). */
   listen(address: SocketAddress, done: Done<InboundServer>): Cancel {
-    const { network, limits } = this.#parts;
+    const { network, limits, settings } = this.#parts;
     return network.listen(
       address,
-      { backlog: limits.backlogMax, keepalive: null },
+      {
+        backlog: limits.backlogMax,
+        keepalive: null,
+        transparent: settings.originalSource,
+      },
       (channel) => this.#accept(channel),
       (outcome) => {
         if (!(outcome instanceof ProxyError)) this.#listener = outcome;
@@ -128,7 +132,7 @@ export class InboundServer implements Component, ServerConnectionOwner {
   ): void {
     const hasRoom = this.#budget.take();
     const tunnel = new InboundTunnel(
-      { connection: server.channel, stream, headers },
+      { connection: server.channel, stream, headers, spoof: this.#listener!.transparent },
       this.manager,
       this.#parts,
       (over) => {

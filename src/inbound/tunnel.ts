@@ -45,6 +45,8 @@ export interface InboundStart {
   /** Owned by the tunnel from here on. */
   readonly stream: H2Stream;
   readonly headers: HeaderList;
+  /** The application is to see the peer's address (spec/data-path T1). */
+  readonly spoof: boolean;
 }
 
 type State =
@@ -220,7 +222,7 @@ export class InboundTunnel implements ChannelHandler {
       this.#answerFailure(401, new PolicyDeniedError(verdict.text), "DENY");
       return;
     }
-    this.#dial(route, route.spoofSource ? connection.peer.ip : null);
+    this.#dial(route, this.#start.spoof ? connection.peer.ip : null);
   }
 
   #dial(route: InboundRoute, sourceIp: string | null): void {
@@ -232,6 +234,7 @@ export class InboundTunnel implements ChannelHandler {
       timeoutMs: limits.connectMsMax,
       keepalive: settings.keepalive,
       sourceIp: bindTo,
+      spoof: bindTo !== null,
     }, (outcome) => this.#guarded(() => this.#onDialed(route, bindTo, outcome)));
     this.#state = { kind: "dialing", step, record, registration };
   }

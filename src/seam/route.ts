@@ -59,15 +59,13 @@ export interface PolicySelection {
   readonly listed: readonly string[];
 }
 
-/** What the local workload's proxy does with an accepted CONNECT. */
+/** What the local workload's proxy does with an accepted CONNECT, or with a connection captured on its way in. */
 export interface InboundRoute {
   readonly generation: number;
-  /** Where policy thinks the connection goes: the next hop (spec/data-path §3.4). */
+  /** Where policy thinks the connection goes: the next hop (spec/data-path §3.4), or the original destination. */
   readonly policyTarget: SocketAddress;
   /** Where the proxy really dials (differs for application tunnels on loopback). */
   readonly dial: SocketAddress;
-  /** Whether the application should see the HBONE peer's address (spec/data-path T1). */
-  readonly spoofSource: boolean;
   readonly destination: WorkloadFacts;
   /** Source by address; null where unknown or behind a gateway (spec/data-path §3.6). */
   readonly source: WorkloadFacts | null;

@@ -52,6 +52,14 @@ export interface InboundQuestion {
   readonly fromGateway: boolean;
 }
 
+/** A connection that came in plain and was captured on 15006 (spec/data-path §3.7). */
+export interface PlaintextQuestion {
+  readonly local: LocalWorkloadName;
+  readonly peerIp: string;
+  /** Where the peer wanted to go: what policy judges and what is dialled, never changed. */
+  readonly destination: SocketAddress;
+}
+
 /**
  * Answers what happens to a connection (design §2). Pure over the state; waits at most 5 s for an unknown
  * local workload. Errors are `RouteError`.
@@ -61,6 +69,8 @@ export interface Router {
   localWorkload(local: LocalWorkloadName, done: Done<WorkloadFacts>): Cancel;
   outbound(question: OutboundQuestion, done: Done<Route>): Cancel;
   inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel;
+  /** As `inbound`, for a connection without HBONE and without identity: never rerouted, not through a waypoint either. */
+  inboundPlaintext(question: PlaintextQuestion, done: Done<InboundRoute>): Cancel;
   /** The policies that a selection means now, in order of evaluation: for connections that live already. */
   policies(selection: PolicySelection, done: Done<readonly Policy[]>): Cancel;
   /**

@@ -1,7 +1,8 @@
-// What happens to an accepted CONNECT: acceptance, next hop, labels, policies (spec/data-path §3.3–3.6, §4.2).
+// What happens to an accepted CONNECT, and to plaintext captured on its way in: acceptance, next hop, labels,
+// policies (spec/data-path §3.3–3.7, §4.2).
 import type { SocketAddress } from "../base/address.ts";
 import type { InboundAuthority, InboundRoute } from "../seam/route.ts";
-import { type InboundQuestion, RouteError } from "../seam/router.ts";
+import { type InboundQuestion, type PlaintextQuestion, RouteError } from "../seam/router.ts";
 import type { ServiceFacts } from "../seam/workload.ts";
 import type { KnownService, MeshState } from "./mesh_state.ts";
 import type { Workload } from "./resources.ts";
@@ -11,8 +12,6 @@ export interface InboundSettings {
   readonly network: string;
   /** Ports nobody may be sent to: the proxy's own. */
   readonly internalPorts: ReadonlySet<number>;
-  /** Applications should see the HBONE peer's address (spec/data-path T1). */
-  readonly originalSource: boolean;
 }
 
 /** An {@link InboundRoute} without its generation, or the refusal. */
@@ -40,15 +39,46 @@ export function decideInbound(
       `unsupported feature: application tunnel of workload ${local.uid}`,
     );
   }
-  const hop: SocketAddress = { ip: localIp, port };
+  return routeTo(state, settings, local, {
+    hop: { ip: localIp, port },
+    peerIp: question.fromGateway ? null : peerIp,
+    forwardedHost: question.forwardedHost,
+  });
+}
+
+/** Decides for a plain connection that `local`'s proxy captured: it goes where it wanted to (I21, I24). */
+export function decidePlaintext(
+  state: MeshState,
+  settings: InboundSettings,
+  local: Workload,
+  { destination, peerIp }: PlaintextQuestion,
+): InboundDecision {
+  if (settings.internalPorts.has(destination.port)) return selfCall();
+  return routeTo(state, settings, local, { hop: destination, peerIp, forwardedHost: null });
+}
+
+interface Arrival {
+  readonly hop: SocketAddress;
+  /** Null where the peer's address says nothing about the source: behind a gateway. */
+  readonly peerIp: string | null;
+  readonly forwardedHost: string | null;
+}
+
+/** Labels and policies of a connection that goes to `hop`. */
+function routeTo(
+  state: MeshState,
+  { network }: InboundSettings,
+  local: Workload,
+  { hop, peerIp, forwardedHost }: Arrival,
+): Omit<InboundRoute, "generation"> {
   const applied = state.policiesOf(local);
+  const source = peerIp === null ? null : state.workloadByIp(network, peerIp);
   return {
     policyTarget: hop,
     dial: hop,
-    spoofSource: settings.originalSource && peerIp !== localIp, // T3
     destination: state.facts(local),
-    source: sourceFacts(state, settings.network, question),
-    service: guessService(state, local, port, question.forwardedHost),
+    source: source === null ? null : state.facts(source),
+    service: guessService(state, local, hop.port, forwardedHost),
     policies: applied.policies,
     selection: applied.selection,
   };
@@ -92,16 +122,6 @@ function nextPort(
 
 function ownTargetPort(known: KnownService, local: Workload, port: number): number | undefined {
   return known.endpoints.get(local)?.ports.get(port);
-}
-
-function sourceFacts(
-  state: MeshState,
-  network: string,
-  { fromGateway, peerIp }: InboundQuestion,
-): InboundRoute["source"] {
-  if (fromGateway) return null;
-  const workload = state.workloadByIp(network, peerIp);
-  return workload === null ? null : state.facts(workload);
 }
 
 /** Which of the workload's services was meant (spec/data-path §3.6): for telemetry only. */

@@ -2,14 +2,18 @@
 import { assertEquals } from "@std/assert";
 import { parseSocketAddress } from "../base/address.ts";
 import { type InboundQuestion, RouteError } from "../seam/router.ts";
-import { decideInbound, type InboundDecision, type InboundSettings } from "./inbound_decision.ts";
+import {
+  decideInbound,
+  decidePlaintext,
+  type InboundDecision,
+  type InboundSettings,
+} from "./inbound_decision.ts";
 import { parseMeshFile } from "./mesh_file.ts";
 import { MeshState } from "./mesh_state.ts";
 
 const SETTINGS: InboundSettings = {
   network: "",
   internalPorts: new Set([15001, 15006, 15008]),
-  originalSource: false,
 };
 
 // The addresses of §3.3's table.
@@ -225,15 +229,10 @@ Deno.test.each<Asked & { name: string; expected: string }>([
   assertEquals(hop(asked), expected);
 });
 
-Deno.test("decideInbound() dials what policy judges, with the peer's address where that is wanted", () => {
-  const authority = "10.0.0.2:8080";
-  const plain = route({ authority });
-  assertEquals(plain.dial, { ip: "10.0.0.2", port: 8080 });
-  assertEquals(plain.spoofSource, false);
-  const settings = { originalSource: true };
-  assertEquals(route({ authority, settings }).spoofSource, true);
-  const question = { peerIp: "10.0.0.2" };
-  assertEquals(route({ authority, settings, question }).spoofSource, false, "T3");
+Deno.test("decideInbound() dials what policy judges", () => {
+  const { dial, policyTarget } = route({ authority: "10.0.0.2:8080" });
+  assertEquals(dial, { ip: "10.0.0.2", port: 8080 });
+  assertEquals(policyTarget, dial);
 });
 
 Deno.test("decideInbound() knows source and destination", () => {
@@ -313,4 +312,72 @@ Deno.test("decideInbound() no longer applies a policy whose scope has become a s
       .policies.length;
   assertEquals(names("Namespace"), 1);
   assertEquals(names("WorkloadSelector"), 0);
+});
+
+// Plaintext captured on its way in (§3.7).
+
+function decidePlain(destination: string, options: { peerIp?: string; mesh?: Mesh } = {}) {
+  const state = meshState(options.mesh ?? {});
+  return decidePlaintext(state, SETTINGS, state.workloadByUid("server")!, {
+    local: { namespace: "default", name: "", serviceAccount: "" },
+    peerIp: options.peerIp ?? "10.0.0.1",
+    destination: parseSocketAddress(destination)!,
+  });
+}
+
+function plainRoute(...asked: Parameters<typeof decidePlain>) {
+  const decision = decidePlain(...asked);
+  if (decision instanceof RouteError) throw decision;
+  return decision;
+}
+
+Deno.test("decidePlaintext() judges and dials where the peer wanted to go, waypoint or not", () => {
+  const behindWaypoint = {
+    workloads: [`${SERVER}, waypoint: { destination: /10.0.0.3, hboneMtlsPort: 15008 }`],
+  };
+  for (const mesh of [{}, behindWaypoint]) {
+    const { policyTarget, dial } = plainRoute("10.0.0.2:8080", { mesh });
+    assertEquals([policyTarget, dial], [{ ip: "10.0.0.2", port: 8080 }, {
+      ip: "10.0.0.2",
+      port: 8080,
+    }]);
+  }
+});
+
+Deno.test("decidePlaintext() finds the source by address, the destination is always the local workload", () => {
+  const known = plainRoute("10.0.0.2:8080");
+  assertEquals([known.source?.uid, known.destination.uid], ["client", "server"]);
+  const elsewhere = plainRoute("10.77.0.1:8080", { peerIp: "10.9.9.9" });
+  assertEquals([elsewhere.source, elsewhere.destination.uid], [null, "server"]);
+});
+
+Deno.test("decidePlaintext() guesses the service by its target port", () => {
+  assertEquals(
+    plainRoute("10.0.0.2:8080").service?.hostname,
+    "server.default.svc.cluster.local",
+  );
+  assertEquals(plainRoute("10.0.0.2:9999").service, null);
+});
+
+Deno.test("decidePlaintext() selects the policies as for HBONE", () => {
+  const mesh = {
+    workloads: [`${SERVER}, authorizationPolicies: [other/selector]`],
+    policies: [
+      policy("selector", "other", "WorkloadSelector"),
+      policy("ns", "default", "Namespace"),
+    ],
+  };
+  const decided = plainRoute("10.0.0.2:8080", { mesh });
+  assertEquals(decided.policies.map(({ name }) => name), ["ns", "selector"]);
+  assertEquals(decided.selection, { namespace: "default", listed: ["other/selector"] });
+});
+
+Deno.test("decidePlaintext() refuses own ports at any address (I21)", () => {
+  for (const destination of ["10.0.0.2:15001", "10.0.0.9:15006", "127.0.0.1:15008"]) {
+    const decision = decidePlain(destination);
+    assertEquals(
+      decision instanceof RouteError && `${decision.code} ${decision.message}`,
+      "SELF_CALL attempted recursive call to ourselves",
+    );
+  }
 });

@@ -10,12 +10,19 @@ import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
 import {
   type InboundQuestion,
   type OutboundQuestion,
+  type PlaintextQuestion,
   RouteError,
   type Router,
   type StateChange,
 } from "../seam/router.ts";
 import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
-import { decideInbound, type InboundSettings, selfCall } from "./inbound_decision.ts";
+import {
+  decideInbound,
+  decidePlaintext,
+  type InboundDecision,
+  type InboundSettings,
+  selfCall,
+} from "./inbound_decision.ts";
 import type { AppliedPolicies, MeshState } from "./mesh_state.ts";
 import { resolveName } from "./names.ts";
 import { decideOutbound, type OutboundSettings } from "./outbound_decision.ts";
@@ -118,9 +125,17 @@ export class StateRouter implements Router {
   inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel {
     return this.#ask(question.local, (workload) => {
       const decision = decideInbound(this.#state, this.#settings, workload, question);
-      if (decision instanceof RouteError) return decision;
-      this.#reportUnknownPolicies(this.#state.policiesOf(workload));
-      return { generation: this.#generation, ...decision };
+      return this.#inboundRoute(workload, decision);
+    }, done);
+  }
+
+  inboundPlaintext(question: PlaintextQuestion, done: Done<InboundRoute>): Cancel {
+    if (this.#settings.internalPorts.has(question.destination.port)) {
+      return this.#answer(done, selfCall());
+    }
+    return this.#ask(question.local, (workload) => {
+      const decision = decidePlaintext(this.#state, this.#settings, workload, question);
+      return this.#inboundRoute(workload, decision);
     }, done);
   }
 
@@ -148,6 +163,12 @@ export class StateRouter implements Router {
   /** O3: the original's guard covers loopback only; the inbound side refuses the rest (I14). */
   #isSelfCall({ ip, port }: SocketAddress): boolean {
     return isLoopback(ip) && this.#settings.internalPorts.has(port);
+  }
+
+  #inboundRoute(workload: Workload, decision: InboundDecision): InboundRoute | RouteError {
+    if (decision instanceof RouteError) return decision;
+    this.#reportUnknownPolicies(this.#state.policiesOf(workload));
+    return { generation: this.#generation, ...decision };
   }
 
   #find(local: LocalWorkloadName): Workload | null {

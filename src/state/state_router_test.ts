@@ -24,7 +24,6 @@ const SETTINGS: RouterSettings = {
   nodeName: null,
   clusterDomain: "cluster.local",
   internalPorts: new Set([15001, 15006, 15008]),
-  originalSource: false,
 };
 
 const CLIENT: LocalWorkloadName = { namespace: "default", name: "client", serviceAccount: "sa" };
@@ -98,6 +97,25 @@ class Bench {
     return outcome instanceof RouteError ? outcome.code : outcome as string;
   }
 }
+
+Deno.test("StateRouter.inboundPlaintext() waits for the local workload, but not to refuse a call to ourselves", () => {
+  const bench = new Bench("workloads: []\n");
+  const ask = (port: number, done: (outcome: InboundRoute | ProxyError) => void) =>
+    bench.router.inboundPlaintext(
+      { local: CLIENT, peerIp: "10.0.0.9", destination: { ip: "127.0.0.1", port } },
+      done,
+    );
+  assertEquals(bench.refusal((done) => ask(15006, done))[0], "SELF_CALL");
+  const routes: (InboundRoute | ProxyError)[] = [];
+  ask(8080, (outcome) => routes.push(outcome));
+  bench.clock.advance(WORKLOAD_WAIT_MS - 1);
+  assertEquals([bench.router.waiting, routes.length], [1, 0]);
+  bench.router.replace(state(MESH), { policies: false });
+  bench.clock.runUntilIdle();
+  const [route] = routes;
+  if (route === undefined || route instanceof ProxyError) throw new Error("Expected a route");
+  assertEquals([route.generation, route.dial.port, route.destination.uid], [2, 8080, "client"]);
+});
 
 Deno.test("StateRouter finds the local workload by namespace, name and service account", () => {
   const bench = new Bench();

@@ -150,7 +150,6 @@ class Run {
     });
     this.#router = new StaticRouter(this.#clock, draws, HOSTS, {
       deniedPorts: scenario.conversations.filter(({ kind }) => kind === "denied").map(portOf),
-      spoofSource: scenario.spoofSource,
     });
   }
 
@@ -305,7 +304,7 @@ class Run {
   #network(label: string, host: Host, redirectPort?: number): MemoryNetwork {
     let network = this.#networks.get(label);
     if (network === undefined) {
-      const options = { label, ips: [host.ip] };
+      const options = { label, ips: [host.ip], transparent: this.#scenario.spoofSource };
       network = this.#fabric.network(
         redirectPort === undefined ? options : { ...options, redirectPort },
       );

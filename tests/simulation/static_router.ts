@@ -7,6 +7,7 @@ import type { InboundRoute, PolicySelection, Route } from "../../src/seam/route.
 import {
   type InboundQuestion,
   type OutboundQuestion,
+  type PlaintextQuestion,
   RouteError,
   type Router,
   type StateChange,
@@ -45,7 +46,6 @@ export class StaticRouter implements Router {
   readonly #clock: Clock;
   readonly #draws: Draws;
   readonly #hosts: ReadonlyMap<string, Host>;
-  readonly #spoofSource: boolean;
   readonly #listeners = new Set<(change: StateChange) => void>();
   #generation = 1;
   #deniedPorts: readonly number[];
@@ -54,13 +54,12 @@ export class StaticRouter implements Router {
     clock: Clock,
     draws: Draws,
     hosts: readonly Host[],
-    options: { readonly deniedPorts: readonly number[]; readonly spoofSource: boolean },
+    options: { readonly deniedPorts: readonly number[] },
   ) {
     this.#clock = clock;
     this.#draws = draws;
     this.#hosts = new Map(hosts.map((host) => [host.ip, host]));
     this.#deniedPorts = options.deniedPorts;
-    this.#spoofSource = options.spoofSource;
   }
 
   /** A push of policies: no connection to these ports may live. */
@@ -83,6 +82,10 @@ export class StaticRouter implements Router {
 
   inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel {
     return this.#answer(() => done(this.#inboundRoute(question)));
+  }
+
+  inboundPlaintext(question: PlaintextQuestion, done: Done<InboundRoute>): Cancel {
+    return this.#answer(() => done(this.#inboundRouteTo(question.destination, question.peerIp)));
   }
 
   policies(_selection: PolicySelection, done: Done<readonly Policy[]>): Cancel {
@@ -138,13 +141,16 @@ export class StaticRouter implements Router {
         `ip mismatch: ${localIp} != ${JSON.stringify(authority)}`,
       );
     }
+    return this.#inboundRouteTo(authority.address, peerIp);
+  }
+
+  #inboundRouteTo(target: SocketAddress, peerIp: string): InboundRoute {
     const source = this.#hosts.get(peerIp);
     return {
       generation: this.#generation,
-      policyTarget: authority.address,
-      dial: authority.address,
-      spoofSource: this.#spoofSource,
-      destination: factsOf(this.#hosts.get(localIp)!),
+      policyTarget: target,
+      dial: target,
+      destination: factsOf(this.#hosts.get(target.ip)!),
       source: source === undefined ? null : factsOf(source),
       service: null,
       policies: this.#policies(),

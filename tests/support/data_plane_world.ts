@@ -241,7 +241,6 @@ export class DataPlaneWorld {
         nodeName: null,
         clusterDomain: "cluster.local",
         internalPorts: INTERNAL_PORTS,
-        originalSource: false,
         ...options.router,
       },
       clock: this.clock,

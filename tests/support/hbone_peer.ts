@@ -52,6 +52,8 @@ export function testParts(
       responseBaggage: true,
       keepalive: null,
       policyInfoLogging: false,
+      userTimeoutMs: null,
+      originalSource: "never",
       bindIp: null,
     },
     local: CLIENT,

@@ -60,7 +60,6 @@ export async function startLocalPlanes(
         network: "",
         hbonePort: HBONE_PORT,
         internalPorts: new Set([HBONE_PORT, SOCKS5_PORT]),
-        originalSource: false,
         clusterDomain: "cluster.local",
         nodeName: "",
       },

@@ -88,7 +88,6 @@ export class LoopbackPlanes implements AsyncDisposable {
         nodeName: null,
         clusterDomain: "cluster.local",
         internalPorts: INTERNAL_PORTS,
-        originalSource: false,
       },
       clock: this.clock,
       log: () => {},

@@ -9,7 +9,7 @@ import type { MemoryNetwork } from "./memory_network.ts";
 
 /** Hands each connection to its owner in a turn of its own; those not yet handed over die with it. */
 export class MemoryListener implements Listener {
-  readonly transparent = false;
+  readonly transparent: boolean;
   readonly network: MemoryNetwork;
   readonly keepalive: Keepalive | null;
   readonly #fabric: MemoryFabric;
@@ -22,12 +22,13 @@ export class MemoryListener implements Listener {
     fabric: MemoryFabric,
     network: MemoryNetwork,
     onChannel: (channel: Channel) => void,
-    keepalive: Keepalive | null,
+    options: { readonly keepalive: Keepalive | null; readonly transparent: boolean },
   ) {
     this.#fabric = fabric;
     this.network = network;
     this.#onChannel = onChannel;
-    this.keepalive = keepalive;
+    this.keepalive = options.keepalive;
+    this.transparent = options.transparent;
   }
 
   get local(): SocketAddress {

@@ -1,5 +1,5 @@
 // One host's, or one process's, view of the memory fabric: the `Network` that simulations run on.
-import { isIpv6, isLoopback, type SocketAddress } from "../../base/address.ts";
+import { formatAddress, isIpv6, isLoopback, type SocketAddress } from "../../base/address.ts";
 import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import type { Timer } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
@@ -12,7 +12,7 @@ import type {
   SecureClientOptions,
   SecureServerOptions,
 } from "../network.ts";
-import { DialError } from "../network.ts";
+import { BindError, DialError } from "../network.ts";
 import type { MemoryFabric } from "./memory_fabric.ts";
 import { MemoryListener } from "./memory_listener.ts";
 import { MemoryTlsClient, MemoryTlsServer } from "./memory_tls.ts";
@@ -30,6 +30,8 @@ export interface MemoryNetworkOptions {
    * is the original destination: an application whose traffic is captured.
    */
   readonly redirectPort?: number;
+  /** What `CAP_NET_ADMIN` permits: transparent listeners, and dialling from addresses of others. Default false. */
+  readonly transparent?: boolean;
 }
 
 /**
@@ -44,6 +46,7 @@ export class MemoryNetwork implements Network {
   readonly host: string;
   /** Where everything dialled goes instead; null for where it was dialled. */
   readonly redirectPort: number | null;
+  readonly #transparent: boolean;
   readonly #fabric: MemoryFabric;
   readonly #ips: readonly string[];
   #openSockets = 0;
@@ -55,6 +58,7 @@ export class MemoryNetwork implements Network {
     this.#ips = options.ips;
     this.host = options.ips[0]!;
     this.redirectPort = options.redirectPort ?? null;
+    this.#transparent = options.transparent ?? false;
   }
 
   get openSockets(): number {
@@ -67,8 +71,16 @@ export class MemoryNetwork implements Network {
     onChannel: (channel: Channel) => void,
     done: Done<Listener>,
   ): Cancel {
-    const listener = new MemoryListener(this.#fabric, this, onChannel, options.keepalive);
+    const { keepalive, transparent = "never" } = options;
+    const listener = new MemoryListener(this.#fabric, this, onChannel, {
+      keepalive,
+      transparent: transparent !== "never" && this.#transparent,
+    });
     const started = this.#fabric.clock.after(0, () => {
+      if (transparent === "must" && !this.#transparent) {
+        done(new BindError(formatAddress(address), new NetError("EPERM")));
+        return;
+      }
       const error = this.#owns(address.ip) ? listener.open(address) : new NetError("EADDRNOTAVAIL");
       done(error ?? listener);
     });
@@ -77,9 +89,9 @@ export class MemoryNetwork implements Network {
 
   dial(address: SocketAddress, options: DialOptions, done: Done<Channel>): Cancel {
     const sourceIp = options.sourceIp ?? this.#sourceFor(address.ip);
-    if (sourceIp === null) {
-      const told = this.#fabric.clock.after(0, () => done(new NetError("ENETUNREACH")));
-      return { cancel: () => told.cancel() };
+    if (sourceIp === null) return this.#refuse(new NetError("ENETUNREACH"), done);
+    if (options.spoof === true && !this.#transparent) {
+      return this.#refuse(new NetError("EPERM"), done);
     }
     const source = { ip: sourceIp, port: this.#fabric.nextPort() };
     const dial = new MemoryDial(this.#fabric, this, { source, address, options }, done);
@@ -130,6 +142,11 @@ export class MemoryNetwork implements Network {
   /** For `MemoryFabric` and its parts: one is gone. */
   noteSocketGone(): void {
     this.#openSockets--;
+  }
+
+  #refuse(error: NetError, done: Done<Channel>): Cancel {
+    const told = this.#fabric.clock.after(0, () => done(error));
+    return { cancel: () => told.cancel() };
   }
 
   #owns(ip: string): boolean {
