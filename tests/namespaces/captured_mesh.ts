@@ -92,7 +92,10 @@ export interface CapturedMesh extends AsyncDisposable {
 /** Both proxies are ready, both pods' traffic goes to them, everything is counted. */
 export async function startCapturedMesh(
   capture: Capture,
-  options: { readonly env?: Readonly<Record<string, string | undefined>> } = {},
+  options: {
+    readonly env?: Readonly<Record<string, string | undefined>>;
+    readonly runtimeFlags?: readonly string[];
+  } = {},
 ): Promise<CapturedMesh> {
   await using opened = new AsyncDisposableStack();
   const rig = opened.use(await NetworkRig.create(["client", "server", "plain"]));
@@ -109,7 +112,8 @@ export async function startCapturedMesh(
         caFolder: folder,
         env: { ...capture.env, ...options.env },
         launcher: launcherOf(pod, capture),
-        runtimeFlags: capture.network === "deno" ? ["--deny-ffi"] : [],
+        runtimeFlags: options.runtimeFlags ??
+          (capture.network === "deno" ? ["--deny-ffi"] : []),
       }),
     );
   };

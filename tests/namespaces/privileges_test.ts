@@ -1,0 +1,197 @@
+// What the proxy may and may not do, and what it says and does then: marks, transparency, capabilities, seccomp.
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  type Capture,
+  CAPTURES,
+  captureTraffic,
+  NO_CAPABILITY,
+  POD_ENV,
+  REDIRECT_NATIVE,
+  startCapturedMesh,
+  writeMesh,
+} from "./captured_mesh.ts";
+import { namespaceTest, PYTHON } from "./environment.ts";
+import { NetworkRig } from "./rig.ts";
+import { counted } from "./rules.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const REFUSE_CALL = new URL("refuse_call.py", import.meta.url).pathname;
+const WITHOUT_CAPABILITY = ["setpriv", ...NO_CAPABILITY, "--"];
+const START_WITHIN_MS = 20_000;
+
+for (
+  const { name, env, launcher, says } of [
+    {
+      name: "PACKET_MARK without the capability",
+      env: { PACKET_MARK: "1337" },
+      launcher: WITHOUT_CAPABILITY,
+      says: ["PACKET_MARK", "CAP_NET_ADMIN"],
+    },
+    {
+      name: "PACKET_MARK where seccomp refuses SO_MARK",
+      env: { PACKET_MARK: "1337" },
+      launcher: [PYTHON, REFUSE_CALL, "setsockopt", "1", "36", "--"],
+      says: ["PACKET_MARK"],
+    },
+    {
+      name: "ENABLE_ORIG_SRC=true without the capability",
+      env: { ENABLE_ORIG_SRC: "true" },
+      launcher: WITHOUT_CAPABILITY,
+      says: ["ENABLE_ORIG_SRC"],
+    },
+    {
+      name: "ENABLE_ORIG_SRC=true where seccomp refuses IP_TRANSPARENT",
+      env: { ENABLE_ORIG_SRC: "true" },
+      launcher: [PYTHON, REFUSE_CALL, "setsockopt", "0", "19", "--"],
+      says: ["ENABLE_ORIG_SRC"],
+    },
+  ]
+) {
+  namespaceTest(`the proxy does not start with ${name}, and says why in one sentence`, async () => {
+    await using rig = await NetworkRig.create(["client"]);
+    const pod = rig.pod("client");
+    const folder = await Deno.makeTempDir({ prefix: "namespaces-" });
+    try {
+      const { code, stdout, stderr } = await startInVain({
+        launcher: [...pod.enter, ...launcher],
+        env: {
+          IO_PROVIDER: "native",
+          PROXY_WORKLOAD_INFO: "test/client/client",
+          LOCAL_XDS_PATH: await writeMesh(folder, [pod]),
+          FAKE_CA_DIR: folder,
+          ...env,
+        },
+      });
+      assertEquals(code, 1, stdout + stderr);
+      const lines = stderr.trim().split("\n");
+      assertEquals(lines.length, 1, stderr);
+      for (const text of says) assertStringIncludes(lines[0]!, text);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+namespaceTest("applications see the proxy's address with ENABLE_ORIG_SRC=false", async () => {
+  await using mesh = await startCapturedMesh(REDIRECT_NATIVE, {
+    env: { ENABLE_ORIG_SRC: "false" },
+  });
+  const { client, plain, server, serverProxy } = mesh;
+  for (const family of [4, 6] as const) {
+    const to = { ip: server.ip(family), port: await server.serve("echo") };
+    for (const from of [client, plain]) {
+      const call = await from.exchange(to, { bytes: 100_000 });
+      assertEquals([call.error, call.receivedSha256], [null, call.sentSha256]);
+    }
+    const peers = (await server.served(to.port)).map(({ peer }) => peer.replace(/:\d+$/, ""));
+    const own = family === 4 ? server.ipv4 : `[${server.ipv6}]`;
+    assertEquals(peers, [own, own]);
+  }
+  assertEquals(transparency(serverProxy.lines), [false, false, false]);
+});
+
+namespaceTest("a proxy without capabilities warns that it cannot spoof, and works", async () => {
+  const inherited = CAPTURES.find(({ network, inherited }) => network === "deno" && inherited)!;
+  // The same without marks, by its group, on the native network.
+  const capture: Capture = { ...inherited, env: { IO_PROVIDER: "native" } };
+  await using mesh = await startCapturedMesh(capture, { runtimeFlags: [] });
+  const { client, plain, server, serverProxy } = mesh;
+  for (const family of [4, 6] as const) {
+    const to = { ip: server.ip(family), port: await server.serve("echo") };
+    for (const from of [client, plain]) {
+      const call = await from.exchange(to, { bytes: 100_000 });
+      assertEquals([call.error, call.receivedSha256], [null, call.sentSha256]);
+    }
+    const peers = (await server.served(to.port)).map(({ peer }) => peer.replace(/:\d+$/, ""));
+    const own = family === 4 ? server.ipv4 : `[${server.ipv6}]`;
+    assertEquals(peers, [own, own]);
+  }
+  const warnings = serverProxy.lines.filter((line) => line.includes('"level":"warn"'));
+  assert(warnings.some((line) => /spoof|transparent/i.test(line)), warnings.join("\n"));
+});
+
+namespaceTest(
+  "without a mark, what the proxy sends comes back to it; with one it does not",
+  async () => {
+    const connections = 3;
+    const hits = async (env: Readonly<Record<string, string | undefined>>) => {
+      await using mesh = await startCapturedMesh(REDIRECT_NATIVE, { env });
+      const { client, plain } = mesh;
+      const to = { ip: plain.ipv4, port: await plain.serve("echo") };
+      const before = (await counted(client))["outbound"]!;
+      let served = 0;
+      for (let count = 0; count < connections; count++) {
+        const call = await client.exchange(to, { bytes: 1_000 });
+        if (call.received === 1_000) served++;
+      }
+      const ready = await client.get({ ip: "127.0.0.1", port: 15021 }, "/healthz/ready");
+      return {
+        served,
+        captured: (await counted(client))["outbound"]! - before,
+        ready: ready.status,
+      };
+    };
+    assertEquals(await hits({}), { served: connections, captured: connections, ready: 200 });
+    // Descriptors bound the loop.
+    const loop = await hits({ PACKET_MARK: undefined, DESCRIPTORS_MAX: "256" });
+    assertEquals([loop.served, loop.ready], [0, 200]);
+    assert(loop.captured > 20 * connections, `${loop.captured} connections captured`);
+  },
+);
+
+interface Refused {
+  readonly launcher: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A proxy that must end by itself, and what it prints until then. */
+async function startInVain(
+  { launcher, env }: Refused,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const [program, ...args] = [
+    ...launcher,
+    Deno.execPath(),
+    "run",
+    "-A",
+    "--quiet",
+    "mod.ts",
+    "proxy",
+  ];
+  const kept = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  const fixed = Object.entries(POD_ENV).filter((entry): entry is [string, string] =>
+    entry[1] !== undefined
+  );
+  const child = new Deno.Command(program!, {
+    args,
+    cwd: ROOT,
+    clearEnv: true,
+    env: {
+      ...Object.fromEntries([...kept, ...fixed]),
+      NO_COLOR: "1",
+      DENO_TLS_CA_STORE: "",
+      PROXY_MODE: "dedicated",
+      XDS_ADDRESS: "",
+      FAKE_CA: "true",
+      ...env,
+    },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const timer = setTimeout(() => child.kill("SIGKILL"), START_WITHIN_MS);
+  const { code, stdout, stderr } = await child.output();
+  clearTimeout(timer);
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** Of the listeners 15008, 15006 and 15001, as the log says it. */
+function transparency(lines: readonly string[]): boolean[] {
+  return lines.filter((line) => line.includes("listener established"))
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((line) => typeof line["transparent"] === "boolean" && line["component"] !== "socks5")
+    .map((line) => line["transparent"] as boolean);
+}
