@@ -18,7 +18,7 @@ import type {
 } from "../network.ts";
 import { ChannelDuplex } from "./channel_duplex.ts";
 import { clientHandshakeError, type RuntimeError, serverHandshakeError } from "./errors.ts";
-import { HANDSHAKES_MAX, SecureAttempt, SecureAttempts } from "./secure_attempt.ts";
+import { HANDSHAKES_MAX, SecureAttempt, SecureAttempts } from "../secure_attempt.ts";
 import { SocketCarrier, type TlsCarrier } from "./tls_carrier.ts";
 import { SocketChannel, type SocketChannelOptions } from "./socket_channel.ts";
 

@@ -26,7 +26,7 @@ import { IdentityError } from "../../identity/fake_source.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { DialError, type SecureChannel } from "../network.ts";
-import { HANDSHAKES_MAX } from "./secure_attempt.ts";
+import { HANDSHAKES_MAX } from "../secure_attempt.ts";
 
 const ROOT = await OddCa.root();
 const SERVER = await ROOT.leaf({ uris: [identity("server").uri] });

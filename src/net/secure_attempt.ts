@@ -1,8 +1,8 @@
 // One TLS handshake under way: its deadline, its cancellation and the one answer it gives.
-import type { Cancel, Done } from "../../base/channel.ts";
-import type { Clock, Timer } from "../../base/clock.ts";
-import type { ProxyError } from "../../base/errors.ts";
-import type { SecureChannel } from "../network.ts";
+import type { Cancel, Done } from "../base/channel.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import type { ProxyError } from "../base/errors.ts";
+import type { SecureChannel } from "./network.ts";
 
 /** TLS handshakes in progress per data plane (design §5); then the oldest is refused. */
 export const HANDSHAKES_MAX = 1024;
