@@ -163,7 +163,10 @@ async function guardsItself(
       plain,
       { ip: server.ip(family), port },
     ]),
-    [client, { ip: client.ip(family), port: inboundPlaintext }],
+    ...[outbound, inboundPlaintext].map((port): [Pod, Target] => [
+      client,
+      { ip: client.ip(family), port },
+    ]),
   ];
   for (const [from, target] of calls) {
     const answer = await from.exchange(target, { head: "anybody there?" });

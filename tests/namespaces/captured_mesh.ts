@@ -3,7 +3,7 @@ import { MeshCa } from "../support/mesh_ca.ts";
 import { meshFileText, type TestWorkload } from "../support/mesh_file.ts";
 import { type AccessLine, ProxyProcess } from "../support/proxy_process.ts";
 import { PYTHON } from "./environment.ts";
-import type { Pod } from "./pod.ts";
+import { type Pod, WITH_PARENT } from "./pod.ts";
 import { NetworkRig } from "./rig.ts";
 import {
   BY_MARK,
@@ -205,16 +205,20 @@ export function launcherOf(pod: Pod, capture: Capture): string[] {
   return [
     ...pod.enter,
     ...capture.inherited ? [PYTHON, handOver, "--transparent", ...listeners, "--"] : [],
-    ...["setpriv", "--pdeathsig", "KILL"],
     ...capture.network === "deno"
-      ? [`--regid=${PROXY_GROUP}`, "--clear-groups", ...NO_CAPABILITY]
+      ? [...WITHOUT_CAPABILITY, `--regid=${PROXY_GROUP}`, "--clear-groups", "--"]
       : [],
-    "--",
+    ...WITH_PARENT,
   ];
 }
 
-/** For setpriv: the program has none and gets none. */
-export const NO_CAPABILITY = ["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"];
+/** Put before `--` and a command line: it has no capability and gets none. */
+export const WITHOUT_CAPABILITY: readonly string[] = [
+  "setpriv",
+  "--inh-caps=-all",
+  "--ambient-caps=-all",
+  "--bounding-set=-all",
+];
 
 /** A completed connection of the access log. */
 export function completed(

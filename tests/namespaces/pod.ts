@@ -224,6 +224,9 @@ export class HeldConnection {
   }
 }
 
+/** Put before a command line: it is killed when the process that started it ends, however that ends. */
+export const WITH_PARENT: readonly string[] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 /** What a command prints on stdout. @throws {Error} with what it said where it fails. */
 export async function output(
   [program, ...args]: readonly string[],

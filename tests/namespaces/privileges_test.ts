@@ -3,11 +3,10 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   type Capture,
   CAPTURES,
-  captureTraffic,
-  NO_CAPABILITY,
   POD_ENV,
   REDIRECT_NATIVE,
   startCapturedMesh,
+  WITHOUT_CAPABILITY,
   writeMesh,
 } from "./captured_mesh.ts";
 import { namespaceTest, PYTHON } from "./environment.ts";
@@ -16,7 +15,6 @@ import { counted } from "./rules.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const REFUSE_CALL = new URL("refuse_call.py", import.meta.url).pathname;
-const WITHOUT_CAPABILITY = ["setpriv", ...NO_CAPABILITY, "--"];
 const START_WITHIN_MS = 20_000;
 
 for (
@@ -24,7 +22,7 @@ for (
     {
       name: "PACKET_MARK without the capability",
       env: { PACKET_MARK: "1337" },
-      launcher: WITHOUT_CAPABILITY,
+      launcher: [...WITHOUT_CAPABILITY, "--"],
       says: ["PACKET_MARK", "CAP_NET_ADMIN"],
     },
     {
@@ -36,7 +34,7 @@ for (
     {
       name: "ENABLE_ORIG_SRC=true without the capability",
       env: { ENABLE_ORIG_SRC: "true" },
-      launcher: WITHOUT_CAPABILITY,
+      launcher: [...WITHOUT_CAPABILITY, "--"],
       says: ["ENABLE_ORIG_SRC"],
     },
     {

@@ -30,28 +30,34 @@ namespaceTest("NetworkRig leaves the machine as it was, also when a test throws"
   assertEquals(await machineState(), before);
 });
 
-namespaceTest("NetworkRig's namespaces go with a process that is killed", async () => {
-  const program = `
+namespaceTest(
+  "NetworkRig's namespaces and their programs go with a process that is killed",
+  async () => {
+    const program = `
+    import { WITH_PARENT } from "${new URL("pod.ts", import.meta.url).href}";
     import { NetworkRig } from "${new URL("rig.ts", import.meta.url).href}";
     const rig = await NetworkRig.create(["a", "b"]);
-    console.log(rig.pod("a").pid + " " + rig.pod("b").pid);
+    const [program, ...args] = [...rig.pod("a").enter, ...WITH_PARENT, "sleep", "600"];
+    const proxy = new Deno.Command(program, { args, stdout: "null" }).spawn();
+    console.log(rig.pod("a").pid + " " + rig.pod("b").pid + " " + proxy.pid);
     setInterval(() => {}, 1_000);`;
-  for (const signal of ["SIGINT", "SIGKILL"] as const) {
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["eval", "--quiet", program],
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
-    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const { value } = await reader.read();
-    assertMatch(value ?? "", /^\d+ \d+\n$/);
-    child.kill(signal);
-    await child.status;
-    await reader.cancel();
-    const pids = value!.trim().split(" ");
-    await waitUntil(() => pids.every((pid) => !isRunning(pid)));
-  }
-});
+    for (const signal of ["SIGINT", "SIGKILL"] as const) {
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["eval", "--quiet", program],
+        stdout: "piped",
+        stderr: "inherit",
+      }).spawn();
+      const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      const { value } = await reader.read();
+      assertMatch(value ?? "", /^\d+ \d+ \d+\n$/);
+      child.kill(signal);
+      await child.status;
+      await reader.cancel();
+      const pids = value!.trim().split(" ");
+      await waitUntil(() => pids.every((pid) => !isRunning(pid)));
+    }
+  },
+);
 
 function isRunning(pid: string): boolean {
   try {

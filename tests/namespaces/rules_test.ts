@@ -37,23 +37,43 @@ for (const { name, transparent, install } of CAPTURES) {
         assertEquals((await client.exchange({ ip, port: own })).text, "hello\n");
       }
     }
-    const before = await counted(client);
-    assertEquals(before["inbound"], 0);
-
-    // The server pod has no proxy behind 15001, and the client goes around its own.
-    const peer = { ip: server.ipv4, port: 8080 };
-    const direct = await client.run([
-      ...["python3", "-c", MARKED_CONNECT, peer.ip, `${peer.port}`],
-    ]);
-    assertEquals(direct.trim(), `${peer.ip}:${peer.port}`);
+    assertEquals((await counted(client))["inbound"], 0);
   });
+
+  namespaceTest(
+    `${name} lets the proxy's own connections pass, from its address and from others'`,
+    async () => {
+      await using rig = await NetworkRig.create(["client", "server"]);
+      const [client, server] = [rig.pod("client"), rig.pod("server")];
+      for (const pod of [client, server]) {
+        await install(pod);
+        await pod.serve("original", { port: PORTS.outbound, transparent });
+        await pod.serve("original", { port: PORTS.inboundPlaintext, transparent });
+      }
+      const hbone = await server.serve("greet", { port: PORTS.inbound });
+      const app = await server.serve("greet");
+      for (const family of [4, 6] as const) {
+        const connect = (pod: Pod, ip: string, port: number, source = "") =>
+          pod.run(["python3", "-c", PROXY_CONNECT, ip, `${port}`, source]);
+        assertEquals(await connect(client, server.ip(family), hbone), "hello\n\n");
+        const spoofed = await connect(server, server.ip(family), app, client.ip(family));
+        assertEquals(spoofed, "hello\n\n");
+        assertEquals((await server.served(app)).at(-1)?.peer.includes(client.ip(family)), true);
+      }
+    },
+  );
 }
 
-/** A connection as a proxy opens it: with the mark. */
-const MARKED_CONNECT = `
+/** A connection as a proxy opens it: with the mark, and perhaps from a foreign address. */
+const PROXY_CONNECT = `
 import socket, sys
-connection = socket.socket()
+ip, port, source = sys.argv[1:]
+connection = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+connection.settimeout(5)
 connection.setsockopt(socket.SOL_SOCKET, 36, 0x539)
-connection.connect((sys.argv[1], int(sys.argv[2])))
+if source:
+    connection.setsockopt(socket.SOL_IP, 19, 1)
+    connection.bind((source, 0))
+connection.connect((ip, int(port)))
 print(connection.recv(100).decode())
 `;
