@@ -136,6 +136,8 @@ export interface NativeSettings {
   readonly tls12: boolean;
   /** `COMPLIANCE_POLICY=pqc`: X25519MLKEM768 and nothing else. */
   readonly pqc: boolean;
+  /** `FIPS_MODULE_PATH`: the provider's file, and what its installation wrote; null: no FIPS mode. */
+  readonly fips: { readonly modulePath: string; readonly configPath: string | null } | null;
   /** `PACKET_MARK`: SO_MARK of upstream sockets; null: none. */
   readonly packetMark: number | null;
 }
@@ -345,12 +347,18 @@ function readNative(
     openSslLibDir: read.text("OPENSSL_LIB_DIR") || null,
     tls12: read.exactlyTrue("TLS12_ENABLED"),
     pqc: read.text("COMPLIANCE_POLICY") === "pqc",
+    fips: readFips(read),
     packetMark: read.integer("PACKET_MARK", null, { max: U32_LIMIT }) || null,
   };
   if (ioProvider === "native") return settings;
   if (settings.pqc) {
     throw invalidConfiguration(
       "COMPLIANCE_POLICY=pqc needs IO_PROVIDER=native: key exchange cannot be chosen in the runtime's own TLS",
+    );
+  }
+  if (settings.fips !== null) {
+    throw invalidConfiguration(
+      "FIPS_MODULE_PATH needs IO_PROVIDER=native: the runtime's own TLS loads no provider",
     );
   }
   if (settings.packetMark !== null) {
@@ -421,6 +429,14 @@ function readHttp2(read: EnvReader): Config["http2"] {
       most: 16_777_215,
     }),
   };
+}
+
+function readFips(read: EnvReader): NativeSettings["fips"] {
+  const modulePath = read.text("FIPS_MODULE_PATH") || null;
+  const configPath = read.text("FIPS_CONFIG_PATH") || null;
+  if (modulePath !== null) return { modulePath, configPath };
+  if (configPath === null) return null;
+  throw invalidConfiguration("FIPS_CONFIG_PATH is set and FIPS_MODULE_PATH is not");
 }
 
 type KeepaliveTiming = NonNullable<Config["keepalive"]>;

@@ -197,6 +197,17 @@ Deno.test.each([
       "invalid configuration: PACKET_MARK needs IO_PROVIDER=native: the runtime's own sockets cannot be marked",
   },
   {
+    name: "FIPS in the runtime's TLS",
+    variables: { FIPS_MODULE_PATH: "/fips.so" },
+    expected:
+      "invalid configuration: FIPS_MODULE_PATH needs IO_PROVIDER=native: the runtime's own TLS loads no provider",
+  },
+  {
+    name: "half a FIPS setting",
+    variables: { IO_PROVIDER: "native", FIPS_CONFIG_PATH: "/fipsmodule.cnf" },
+    expected: "invalid configuration: FIPS_CONFIG_PATH is set and FIPS_MODULE_PATH is not",
+  },
+  {
     name: "a packet mark that is no number",
     variables: { IO_PROVIDER: "native", PACKET_MARK: "0x539" },
     expected: "invalid env var PACKET_MARK=0x539 (invalid digit found in string)",
@@ -428,6 +439,7 @@ Deno.test("readConfig() with IO_PROVIDER=native takes what only that network can
     openSslLibDir: null,
     tls12: false,
     pqc: false,
+    fips: null,
     packetMark: null,
   }]);
   const all = config({
@@ -435,6 +447,8 @@ Deno.test("readConfig() with IO_PROVIDER=native takes what only that network can
     OPENSSL_LIB_DIR: "/opt/openssl",
     TLS12_ENABLED: "true",
     COMPLIANCE_POLICY: "pqc",
+    FIPS_MODULE_PATH: "/fips.so",
+    FIPS_CONFIG_PATH: "/fipsmodule.cnf",
     PACKET_MARK: "1337",
     ENABLE_ORIG_SRC: "true",
   });
@@ -442,6 +456,7 @@ Deno.test("readConfig() with IO_PROVIDER=native takes what only that network can
     openSslLibDir: "/opt/openssl",
     tls12: true,
     pqc: true,
+    fips: { modulePath: "/fips.so", configPath: "/fipsmodule.cnf" },
     packetMark: 1337,
   });
   assertEquals(all.originalSource, true);

@@ -59,6 +59,8 @@ export const CONFIG_VARIABLES: readonly ConfigVariable[] = [
   { name: "DESCRIPTORS_MAX", meaning: "how many descriptors may be open (ours)" },
   { name: "IO_PROVIDER", meaning: "which network implementation is used: deno or native (ours)" },
   { name: "OPENSSL_LIB_DIR", meaning: "where the native network finds OpenSSL (ours)" },
+  { name: "FIPS_MODULE_PATH", meaning: "the FIPS provider of OpenSSL (ours)" },
+  { name: "FIPS_CONFIG_PATH", meaning: "what installing that provider wrote (ours)" },
   { name: "LISTEN_FDS", meaning: "how many listeners were handed over (systemd)" },
   { name: "LISTEN_PID", meaning: "to whom they were handed over (systemd)" },
 ];
