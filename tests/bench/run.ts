@@ -1,156 +1,121 @@
-// `deno task bench`: our proxies beside the same chain made with node:http2, in one run, interleaved.
+// `deno task bench`: our proxies beside each other on loopback, or beside the original across a veth pair, in turn.
 //
 //   --check          exit 1 when a goal is missed
 //   --seconds N      length of each measurement (4)
 //   --runs N         how often each is repeated; the table shows medians (3)
-//   --only TEXT      only measurements whose name holds TEXT
-//   --arms A,B       only these arms: http2, node, deno
+//   --only A,B       only measurements whose name holds one of these
+//   --arms A,B       which chains; on loopback of http2, deno, deno-dialer, native, native-system (deno,native);
+//                    with --peer of original, native, native-system, deno, direct (original,native,deno,direct)
+//   --peer PATH      a binary of the original, built elsewhere; needs root, for network namespaces
+//   --socks          with --peer, enter native by SOCKS5 too
 //   --results DIR    where the JSON goes (bench-results/)
 //   --flags "…"      flags of the runtime for our processes, as --cpu-prof
 import { parseArgs } from "@std/cli/parse-args";
-import { cpuSeconds, residentBytes } from "../support/process_stats.ts";
-import { type Arm, ARM_NAMES, type ArmName, BASELINE, DEFAULT_ARM, startArm } from "./arms.ts";
-import { type Goal, judgeGoals, type Measure, type Sample, tableLines } from "./report.ts";
-import { ToolError, Tools } from "./tools.ts";
+import { LOOPBACK_ARMS, LOOPBACK_DEFAULT, loopbackArm, NATIVE } from "./arms.ts";
+import { busiest, describeBusy, processTimes } from "./busiest.ts";
+import { type Cell, CELLS, warmUp } from "./cells.ts";
+import type { Arm, Chain, Variant } from "./chain.ts";
+import { goalsOf, OPENSSL_FOR_GOALS } from "./goals.ts";
+import {
+  NAMESPACE_ARMS,
+  NAMESPACE_DEFAULT,
+  namespaceArm,
+  ORIGINAL,
+  originalAt,
+} from "./namespace_arms.ts";
+import { isStale, removeNamespaces } from "./namespace_pair.ts";
+import { ToolError } from "./processes.ts";
+import { judgeGoals, type Sample, tableLines } from "./report.ts";
+import { Tools } from "./tools.ts";
 
-const THROUGHPUT_RATIO_MIN = 1.6;
-const CPU_RATIO_MAX = 0.6;
-/** A mode at 40 ms shows at least this share of samples there, and more than in the band before it. */
-const DELAYED_SHARE_MAX = 0.0002;
-const WARM_UP_SECONDS = 1;
-/** What `--arms` calls them. */
-const ARM_KEYS: Readonly<Record<string, ArmName>> = {
-  http2: BASELINE,
-  node: DEFAULT_ARM,
-  deno: "ours, deno dialer",
-};
+const BUSIEST_SHOWN = 6;
 const RESULTS_FOLDER = new URL("../../bench-results", import.meta.url).pathname;
-
-interface Cell {
-  readonly name: string;
-  readonly measures: readonly Measure[];
-  run(tools: Tools, arm: Arm, seconds: number): Promise<readonly number[]>;
-}
-
-function bulkCell(streams: number, reverse: boolean): Cell {
-  const name = `bulk ${streams} stream${streams > 1 ? "s" : ""} ${reverse ? "reverse" : "forward"}`;
-  return {
-    name,
-    measures: [
-      { name, unit: "Gb/s", digits: 2 },
-      { name: `${name}, CPU both`, unit: "s/GB", digits: 2 },
-      { name: `${name}, CPU outbound`, unit: "s/GB", digits: 2 },
-      { name: `${name}, CPU inbound`, unit: "s/GB", digits: 2 },
-    ],
-    async run(tools, arm, seconds) {
-      const outbound = cpuSeconds(arm.outboundPid);
-      const inbound = cpuSeconds(arm.inboundPid);
-      const { bytes, bitsPerSecond } = await tools.bulk(arm, { seconds, streams, reverse });
-      const gigabytes = bytes / 1e9;
-      const out = (cpuSeconds(arm.outboundPid) - outbound) / gigabytes;
-      const into = (cpuSeconds(arm.inboundPid) - inbound) / gigabytes;
-      return [bitsPerSecond / 1e9, out + into, out, into];
-    },
-  };
-}
-
-function pingPongCell(connections: number): Cell {
-  const name = `1 KB ping-pong, ${connections} conn`;
-  return {
-    name,
-    measures: [
-      { name: `${name}, requests`, unit: "1/s", digits: 0 },
-      { name: `${name}, p50`, unit: "µs", digits: 0 },
-      { name: `${name}, p99`, unit: "µs", digits: 0 },
-      { name: `${name}, p99.9`, unit: "µs", digits: 0 },
-      { name: `${name}, 40 ms mode`, unit: "%", digits: 3 },
-      { name: `${name}, CPU both`, unit: "µs/req", digits: 1 },
-    ],
-    async run(tools, arm, seconds) {
-      const before = cpuSeconds(arm.outboundPid) + cpuSeconds(arm.inboundPid);
-      const load = await tools.load(arm, { kind: "pingpong", seconds, connections });
-      const cpu = cpuSeconds(arm.outboundPid) + cpuSeconds(arm.inboundPid) - before;
-      // A tail of a busy machine falls from the band before to this one; a mode rises.
-      const mode = load.delayed > load.before ? load.delayed / load.samples : 0;
-      const { perSecond, p50, p99, p999 } = load;
-      return [perSecond, p50, p99, p999, mode * 100, cpu * 1e6 / load.samples];
-    },
-  };
-}
-
-const CONNECT_CELL: Cell = {
-  name: "new connections",
-  measures: [
-    { name: "new connections over the pool", unit: "1/s", digits: 0 },
-    { name: "new connections, p99", unit: "µs", digits: 0 },
-    { name: "new connections, CPU both", unit: "µs", digits: 0 },
-    { name: "resident after all, outbound", unit: "MiB", digits: 0 },
-    { name: "resident after all, inbound", unit: "MiB", digits: 0 },
-  ],
-  async run(tools, arm, seconds) {
-    const before = cpuSeconds(arm.outboundPid) + cpuSeconds(arm.inboundPid);
-    const load = await tools.load(arm, { kind: "connect", seconds, connections: 16 });
-    const cpu = cpuSeconds(arm.outboundPid) + cpuSeconds(arm.inboundPid) - before;
-    const resident = [arm.outboundPid, arm.inboundPid].map((pid) => residentBytes(pid) / 2 ** 20);
-    return [load.perSecond, load.p99, cpu * 1e6 / load.samples, ...resident];
-  },
-};
-
-const CELLS: readonly Cell[] = [
-  bulkCell(1, false),
-  bulkCell(1, true),
-  bulkCell(8, false),
-  bulkCell(8, true),
-  pingPongCell(1),
-  pingPongCell(50),
-  CONNECT_CELL,
-];
-
-/** Promises about the default dialer, for the cells that ran. */
-function goalsOf(cells: readonly Cell[]): Goal[] {
-  const common = { arm: DEFAULT_ARM, against: BASELINE };
-  return cells.flatMap(({ name }): Goal[] => {
-    if (name.startsWith("bulk")) {
-      return [
-        { ...common, name: `${name}: throughput`, measure: name, atLeast: THROUGHPUT_RATIO_MIN },
-        { ...common, name: `${name}: CPU`, measure: `${name}, CPU both`, atMost: CPU_RATIO_MAX },
-      ];
-    }
-    if (!name.includes("ping-pong")) return [];
-    const measure = `${name}, 40 ms mode`;
-    const atMost = DELAYED_SHARE_MAX * 100;
-    return [{ name: `${name}: no 40 ms mode`, measure, arm: DEFAULT_ARM, against: null, atMost }];
-  });
-}
 
 function print(line: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
-async function measure(
-  tools: Tools,
-  arms: readonly Arm[],
-  options: { readonly cells: readonly Cell[]; readonly runs: number; readonly seconds: number },
-): Promise<Sample[]> {
-  for (const arm of arms) {
-    await tools.bulk(arm, { seconds: WARM_UP_SECONDS, streams: 4, reverse: false });
-    await tools.bulk(arm, { seconds: WARM_UP_SECONDS, streams: 4, reverse: true });
-    await tools.load(arm, { kind: "pingpong", seconds: WARM_UP_SECONDS, connections: 50 });
+/** Chains by arm and variant, started when first wanted, kept for the whole run. */
+class Chains implements AsyncDisposable {
+  readonly #tools: Tools;
+  readonly #opened = new AsyncDisposableStack();
+  readonly #running = new Map<string, Chain>();
+
+  constructor(tools: Tools) {
+    this.#tools = tools;
   }
+
+  get running(): Iterable<Chain> {
+    return this.#running.values();
+  }
+
+  async get(arm: Arm, variant: Variant): Promise<Chain> {
+    const key = JSON.stringify([arm.name, variant]);
+    let chain = this.#running.get(key);
+    if (chain === undefined) {
+      chain = this.#opened.use(await arm.start(variant));
+      this.#running.set(key, chain);
+      await warmUp(this.#tools, chain, variant);
+    }
+    return chain;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened.disposeAsync();
+  }
+}
+
+interface Plan {
+  readonly tools: Tools;
+  readonly chains: Chains;
+  readonly arms: readonly Arm[];
+  readonly cells: readonly Cell[];
+  readonly runs: number;
+  readonly seconds: number;
+}
+
+async function measureOnce(plan: Plan, cell: Cell, arm: Arm): Promise<readonly number[]> {
+  const { tools, seconds } = plan;
+  await using own = new AsyncDisposableStack();
+  const chain = cell.chain === "own"
+    ? own.use(await arm.start("pooled"))
+    : await plan.chains.get(arm, cell.chain);
+  const before = processTimes();
+  const startMs = performance.now();
+  const values = await cell.run({ tools, arm, chain, seconds });
+  const elapsed = (performance.now() - startMs) / 1000;
+  const busy = busiest(before, processTimes(), { seconds: elapsed, countMax: BUSIEST_SHOWN });
+  const shown = values.map((value, at) =>
+    Number.isNaN(value) ? "-" : value.toFixed(cell.measures[at]!.digits)
+  );
+  print(`    ${arm.name.padEnd(12)}  ${shown.join("  ").padEnd(44)}  ${describe(busy, chain)}`);
+  return values;
+}
+
+function describe(busy: ReturnType<typeof busiest>, chain: Chain): string {
+  return describeBusy(busy.filter(({ pid }) => pid !== Deno.pid), chain.roles);
+}
+
+async function measure(plan: Plan): Promise<Sample[]> {
   const samples: Sample[] = [];
-  for (let run = 0; run < options.runs; run++) {
-    for (const cell of options.cells) {
+  for (let run = 0; run < plan.runs; run++) {
+    for (const cell of plan.cells) {
+      const units = cell.measures.map(({ name, unit }) =>
+        `${name.replace(cell.name, "…")} ${unit}`
+      );
+      print(`  run ${run + 1}  ${cell.name}: ${units.join("; ")}`);
       // Each run starts with another arm, so that none always follows the same one.
-      for (let turn = 0; turn < arms.length; turn++) {
-        const arm = arms[(turn + run) % arms.length]!;
-        const values = await cell.run(tools, arm, options.seconds);
-        for (const [index, { name }] of cell.measures.entries()) {
-          samples.push({ arm: arm.name, measure: name, value: values[index]! });
+      for (let turn = 0; turn < plan.arms.length; turn++) {
+        const arm = plan.arms[(turn + run) % plan.arms.length]!;
+        const values = await measureOnce(plan, cell, arm).catch((error) => {
+          if (!(error instanceof ToolError)) throw error;
+          print(`    ${arm.name.padEnd(12)}  failed: ${error.message}`);
+          return cell.measures.map(() => NaN); // A goal that lacks its figure is missed.
+        });
+        for (const [at, { name }] of cell.measures.entries()) {
+          const value = values[at]!;
+          if (!Number.isNaN(value)) samples.push({ arm: arm.name, measure: name, value });
         }
-        const shown = values.map((value, index) => value.toFixed(cell.measures[index]!.digits));
-        print(
-          `  run ${run + 1}  ${cell.name.padEnd(24)}  ${arm.name.padEnd(18)}  ${shown.join("  ")}`,
-        );
       }
     }
   }
@@ -174,38 +139,82 @@ async function save(folder: string, result: unknown): Promise<string> {
   return name;
 }
 
-async function main(): Promise<number> {
-  const args = parseArgs(Deno.args, {
-    boolean: ["check"],
-    string: ["seconds", "runs", "only", "arms", "flags", "results"],
+/** The names behind the keys, in the order given. @throws {ToolError} for an unknown one. */
+function armNames(
+  text: string | undefined,
+  keys: Readonly<Record<string, string>>,
+  otherwise: readonly string[],
+): string[] {
+  return (text?.split(",") ?? otherwise).map((key) => {
+    const name = keys[key];
+    if (name !== undefined) return name;
+    throw new ToolError(`--arms ${key} is none of ${Object.keys(keys).join(", ")}`);
   });
+}
+
+async function makeArms(
+  args: ReturnType<typeof parseFlags>,
+  tools: Tools,
+  opened: AsyncDisposableStack,
+): Promise<Arm[]> {
+  const runtimeFlags = args.flags?.split(" ") ?? [];
+  if (args.peer === undefined) {
+    const names = armNames(args.arms, LOOPBACK_ARMS, LOOPBACK_DEFAULT);
+    const servers = opened.use(await tools.serve([]));
+    return names.map((name) => loopbackArm(name, { tools, servers, runtimeFlags }));
+  }
+  const names = armNames(args.arms, NAMESPACE_ARMS, NAMESPACE_DEFAULT);
+  const original = await originalAt(args.peer);
+  await removeNamespaces(isStale);
+  const parts = { tools, original, runtimeFlags, socks: args.socks };
+  return names.map((name) => namespaceArm(name, parts));
+}
+
+function parseFlags(args: readonly string[]) {
+  return parseArgs([...args], {
+    boolean: ["check", "socks"],
+    string: ["seconds", "runs", "only", "arms", "flags", "results", "peer"],
+    unknown: (flag: string) => {
+      throw new ToolError(`Unknown flag ${flag}: see the top of tests/bench/run.ts`);
+    },
+  });
+}
+
+async function main(opened: AsyncDisposableStack): Promise<number> {
+  const args = parseFlags(Deno.args);
   const seconds = Number(args.seconds ?? 4);
   const runs = Number(args.runs ?? 3);
-  const wanted = args.arms?.split(",") ?? null;
-  const names = ARM_NAMES.filter((name) =>
-    wanted?.some((key: string) => ARM_KEYS[key] === name) ?? true
-  );
-  const cells = CELLS.filter(({ name }) => name.includes(args.only ?? ""));
-  await using opened = new AsyncDisposableStack();
-  const tools = opened.use(await Tools.start());
+  const only: readonly string[] = args.only?.split(",") ?? [""];
+  const cells = CELLS.filter(({ name }) => only.some((text) => name.includes(text)));
+  const tools = opened.use(await Tools.build());
+  const wanted = await makeArms(args, tools, opened);
+  const chains = opened.use(new Chains(tools));
   const arms: Arm[] = [];
-  const missing: ArmName[] = [];
-  for (const name of names) {
+  const missing: string[] = [];
+  let openSsl: string | null = null;
+  for (const arm of wanted) {
     try {
-      const runtimeFlags = args.flags?.split(" ") ?? [];
-      arms.push(opened.use(await startArm(name, { runtimeFlags })));
+      const chain = await chains.get(arm, "pooled");
+      print(`${arm.name}: ${chain.facts}`);
+      if (arm.name === NATIVE) openSsl = chain.openSsl;
+      arms.push(arm);
     } catch (error) {
-      missing.push(name);
-      print(`${name} did not start: ${error instanceof Error ? error.message : error}`);
+      missing.push(arm.name);
+      print(`${arm.name} did not start: ${error instanceof Error ? error.message : error}`);
     }
   }
-  const samples = await measure(tools, arms, { cells, runs, seconds });
+  const samples = await measure({ tools, chains, arms, cells, runs, seconds });
   print("");
   const measures = cells.flatMap((cell) => cell.measures);
+  const names = arms.map(({ name }) => name);
   for (const line of tableLines(samples, { measures, arms: names })) print(line);
-  const compared = names.includes(BASELINE) && names.includes(DEFAULT_ARM);
-  const verdicts = judgeGoals(samples, compared ? goalsOf(cells) : []);
+  const original = args.peer === undefined ? null : ORIGINAL;
+  const ran = { arms: names, measures: measures.map(({ name }) => name), openSsl, original };
+  const verdicts = judgeGoals(samples, goalsOf(ran));
   print("");
+  if (original !== null && verdicts.length === 0) {
+    print(`no goals: they are about ${NATIVE} with OpenSSL ${OPENSSL_FOR_GOALS} or newer`);
+  }
   for (const { goal, value, met } of verdicts) {
     const limit = goal.atLeast !== undefined
       ? `at least ${goal.atLeast}`
@@ -213,15 +222,30 @@ async function main(): Promise<number> {
     print(`${met ? "met   " : "MISSED"}  ${goal.name}: ${value?.toFixed(3) ?? "-"}, ${limit}`);
   }
   const date = new Date().toISOString();
-  const result = { date, machine: machine(), seconds, runs, samples, verdicts };
-  const file = await save(args.results ?? RESULTS_FOLDER, result);
-  print(`\nsaved as ${file}`);
+  const facts = Object.fromEntries([...chains.running].map((chain) => [chain.arm, chain.facts]));
+  const result = { date, machine: machine(), facts, seconds, runs, samples, verdicts };
+  print(`\nsaved as ${await save(args.results ?? RESULTS_FOLDER, result)}`);
   const failed = missing.length > 0 || verdicts.some(({ met }) => !met);
   return args.check && failed ? 1 : 0;
 }
 
+// Whatever ends the run, what it opened is closed: processes, namespaces, folders.
+await using opened = new AsyncDisposableStack();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  Deno.addSignalListener(signal, async () => {
+    try {
+      await opened.disposeAsync();
+    } finally {
+      // A chain that was just being started belongs to nobody yet.
+      if (Deno.args.some((arg) => arg.startsWith("--peer"))) {
+        await removeNamespaces((pid) => pid === Deno.pid);
+      }
+      Deno.exit(130);
+    }
+  });
+}
 try {
-  Deno.exitCode = await main();
+  Deno.exitCode = await main(opened);
 } catch (error) {
   if (!(error instanceof ToolError)) throw error;
   print(error.message);

@@ -3,17 +3,22 @@
 //	loadgen serve    -listen 127.0.0.2:9000
 //	loadgen pingpong -socks 127.0.0.1:15080 -target 127.0.0.2:9000 -connections 50 -size 1024 -seconds 3
 //	loadgen connect  -socks 127.0.0.1:15080 -target 127.0.0.2:9000 -connections 8 -seconds 3
+//	loadgen hold     -socks 127.0.0.1:15080 -target 127.0.0.2:9000
+//	loadgen get      -url http://127.0.0.1:15021/healthz/ready
 //
-// Clients print one line of JSON; times are in microseconds.
+// pingpong and connect print one line of JSON; times are in microseconds. hold reads numbers, a line each, opens or
+// closes until it holds as many connections, each proven by an octet there and back, and answers with a line.
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sort"
 	"strconv"
@@ -39,7 +44,7 @@ type result struct {
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("want serve, pingpong or connect"))
+		fail(fmt.Errorf("want serve, pingpong, connect, hold or get"))
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	listen := flags.String("listen", "", "address of the echo server")
@@ -48,6 +53,7 @@ func main() {
 	connections := flags.Int("connections", 1, "connections at once")
 	size := flags.Int("size", 1024, "octets per request and per reply")
 	seconds := flags.Float64("seconds", 3, "length of the measurement")
+	url := flags.String("url", "", "what get asks for")
 	flags.Parse(os.Args[2:])
 	length := time.Duration(*seconds * float64(time.Second))
 	switch os.Args[1] {
@@ -61,8 +67,12 @@ func main() {
 		report(run(*connections, length, func(deadline time.Time, took func(time.Duration)) error {
 			return connectOften(*socks, *target, deadline, took)
 		}))
+	case "hold":
+		hold(*socks, *target)
+	case "get":
+		get(*url)
 	default:
-		fail(fmt.Errorf("want serve, pingpong or connect, got %q", os.Args[1]))
+		fail(fmt.Errorf("want serve, pingpong, connect, hold or get, got %q", os.Args[1]))
 	}
 }
 
@@ -186,6 +196,52 @@ func connectOften(socks, target string, deadline time.Time, took func(time.Durat
 		took(time.Since(start))
 	}
 	return nil
+}
+
+// hold keeps as many connections open as the last line of standard input says; its end closes them all.
+func hold(socks, target string) {
+	var held []net.Conn
+	octet := make([]byte, 1)
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		wanted, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			fail(err)
+		}
+		for len(held) > wanted {
+			held[len(held)-1].Close()
+			held = held[:len(held)-1]
+		}
+		for len(held) < wanted {
+			connection, err := dial(socks, target)
+			if err == nil {
+				_, err = connection.Write(octet)
+			}
+			if err == nil {
+				_, err = io.ReadFull(connection, octet)
+			}
+			if err != nil {
+				fail(fmt.Errorf("connection %d: %w", len(held)+1, err))
+			}
+			connection.SetDeadline(time.Time{})
+			held = append(held, connection)
+		}
+		fmt.Println(len(held))
+	}
+}
+
+// get prints a body; any status but 200 is a failure.
+func get(url string) {
+	client := http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get(url)
+	if err != nil {
+		fail(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		fail(fmt.Errorf("%s: %s", url, response.Status))
+	}
+	io.Copy(os.Stdout, response.Body)
 }
 
 // dial connects, through SOCKS5 where one is named (RFC 1928, no authentication, IPv4).

@@ -1,0 +1,181 @@
+// The measurements: each takes a running chain and gives numbers in the order of its measures.
+import { cpuSeconds, residentBytes } from "../support/process_stats.ts";
+import type { Arm, Chain, Variant } from "./chain.ts";
+import type { Measure } from "./report.ts";
+import type { Tools } from "./tools.ts";
+
+/** Connections that the memory cell opens first, so that code and pools are there … */
+const HELD_FIRST = 100;
+/** … and those it opens then, and divides by. */
+export const HELD = 1_000;
+/** Until buffers of the set-up are given back. */
+const SETTLE_MS = 1_500;
+const CONNECT_WORKERS = 16;
+
+export interface Cell {
+  readonly name: string;
+  readonly measures: readonly Measure[];
+  /** Which chain it works on; "own" starts one of its own each time. */
+  readonly chain: Variant | "own";
+  /** NaN where an arm has no such number. */
+  run(parts: CellParts): Promise<readonly number[]>;
+}
+
+export interface CellParts {
+  readonly tools: Tools;
+  readonly arm: Arm;
+  /** A fresh one for cells that ask for their own. */
+  readonly chain: Chain;
+  readonly seconds: number;
+}
+
+/** CPU seconds of the outbound and the inbound proxy; none without a proxy. */
+function cpuOf({ proxies }: Chain): readonly [number, number] {
+  if (proxies === null) return [NaN, NaN];
+  return [cpuSeconds(proxies.outboundPid), cpuSeconds(proxies.inboundPid)];
+}
+
+/** Of both together, in octets. */
+function residentOf({ proxies }: Chain): readonly [number, number] {
+  if (proxies === null) return [NaN, NaN];
+  return [residentBytes(proxies.outboundPid), residentBytes(proxies.inboundPid)];
+}
+
+function bulkCell(streams: number, reverse: boolean): Cell {
+  const name = `bulk ${streams} stream${streams > 1 ? "s" : ""} ${reverse ? "reverse" : "forward"}`;
+  return {
+    name,
+    chain: "pooled",
+    measures: [
+      { name, unit: "Gb/s", digits: 2 },
+      { name: `${name}, CPU both`, unit: "s/GB", digits: 2 },
+      { name: `${name}, CPU outbound`, unit: "s/GB", digits: 2 },
+      { name: `${name}, CPU inbound`, unit: "s/GB", digits: 2 },
+    ],
+    async run({ tools, chain, seconds }) {
+      const before = cpuOf(chain);
+      const report = await tools.bulk(chain.entry, { seconds, streams, reverse });
+      const after = cpuOf(chain);
+      const [out, into] = after.map((each, at) => (each - before[at]!) / (report.bytes / 1e9));
+      return [report.bitsPerSecond / 1e9, out! + into!, out!, into!];
+    },
+  };
+}
+
+function pingPongCell(connections: number): Cell {
+  const name = `1 KB ping-pong, ${connections} conn`;
+  return {
+    name,
+    chain: "pooled",
+    measures: [
+      { name: `${name}, requests`, unit: "1/s", digits: 0 },
+      { name: `${name}, p50`, unit: "µs", digits: 0 },
+      { name: `${name}, p99`, unit: "µs", digits: 0 },
+      { name: `${name}, p99.9`, unit: "µs", digits: 0 },
+      { name: `${name}, 40 ms mode`, unit: "%", digits: 3 },
+      { name: `${name}, CPU both`, unit: "µs/req", digits: 1 },
+    ],
+    async run({ tools, chain, seconds }) {
+      const before = cpuOf(chain);
+      const load = await tools.load(chain.entry, { kind: "pingpong", seconds, connections });
+      const after = cpuOf(chain);
+      const cpu = after[0] + after[1] - before[0] - before[1];
+      // A tail of a busy machine falls from the band before to this one; a mode rises.
+      const mode = load.delayed > load.before ? load.delayed / load.samples : 0;
+      const { perSecond, p50, p99, p999 } = load;
+      return [perSecond, p50, p99, p999, mode * 100, cpu * 1e6 / load.samples];
+    },
+  };
+}
+
+function connectCell(name: string, variant: Variant): Cell {
+  return {
+    name,
+    chain: variant,
+    measures: [
+      { name, unit: "1/s", digits: 0 },
+      { name: `${name}, p99`, unit: "µs", digits: 0 },
+      { name: `${name}, CPU both`, unit: "µs", digits: 0 },
+    ],
+    async run({ tools, chain, seconds }) {
+      const before = cpuOf(chain);
+      const options = { kind: "connect", seconds, connections: CONNECT_WORKERS } as const;
+      const load = await tools.load(chain.entry, options);
+      const after = cpuOf(chain);
+      const cpu = after[0] + after[1] - before[0] - before[1];
+      return [load.perSecond, load.p99, cpu * 1e6 / load.samples];
+    },
+  };
+}
+
+export const MEMORY_PER_CONNECTION = `memory per held connection, at ${HELD}`;
+
+const MEMORY_CELL: Cell = {
+  name: "memory",
+  chain: "own",
+  measures: [
+    { name: "memory idle, outbound", unit: "MiB", digits: 1 },
+    { name: "memory idle, inbound", unit: "MiB", digits: 1 },
+    { name: MEMORY_PER_CONNECTION, unit: "KiB both", digits: 2 },
+    { name: `memory holding ${HELD}, both`, unit: "MiB", digits: 1 },
+    { name: "memory after load, both", unit: "MiB", digits: 1 },
+  ],
+  async run({ tools, chain }) {
+    await settle();
+    const idle = residentOf(chain);
+    const [first, held] = await (async () => {
+      await using holder = tools.holder(chain.entry);
+      await holder.hold(HELD_FIRST);
+      await settle();
+      const first = residentOf(chain);
+      await holder.hold(HELD_FIRST + HELD);
+      await settle();
+      return [first, residentOf(chain)];
+    })();
+    await tools.load(chain.entry, { kind: "pingpong", seconds: 1, connections: 50 });
+    await tools.bulk(chain.entry, { seconds: 1, streams: 4, reverse: false });
+    await tools.bulk(chain.entry, { seconds: 1, streams: 4, reverse: true });
+    const after = residentOf(chain);
+    const each = (held![0] + held![1] - first![0] - first![1]) / HELD;
+    const mib = (octets: number) => octets / 2 ** 20;
+    return [
+      mib(idle[0]),
+      mib(idle[1]),
+      each / 1024,
+      mib(held![0] + held![1]),
+      mib(after[0] + after[1]),
+    ];
+  },
+};
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+}
+
+export const POOLED_CONNECTIONS = "new connections over the pool";
+export const UNPOOLED_CONNECTIONS = "new connections, a handshake each";
+
+export const CELLS: readonly Cell[] = [
+  bulkCell(1, false),
+  bulkCell(1, true),
+  bulkCell(8, false),
+  bulkCell(8, true),
+  pingPongCell(1),
+  pingPongCell(50),
+  connectCell(POOLED_CONNECTIONS, "pooled"),
+  connectCell(UNPOOLED_CONNECTIONS, "unpooled"),
+  MEMORY_CELL,
+];
+
+/** Makes a chain that was just started ready to be measured. */
+export async function warmUp(tools: Tools, { entry }: Chain, variant: Variant): Promise<void> {
+  const seconds = 1;
+  if (variant === "unpooled") {
+    // Several at once as the very first would hang in the original: losers wait for a connection that none shares.
+    await tools.load(entry, { kind: "connect", seconds, connections: 1 });
+    return;
+  }
+  await tools.bulk(entry, { seconds, streams: 4, reverse: false });
+  await tools.bulk(entry, { seconds, streams: 4, reverse: true });
+  await tools.load(entry, { kind: "pingpong", seconds, connections: 50 });
+}
