@@ -236,13 +236,18 @@ function openProxy(
 
 /** A line for each data listener, in the order they were opened (spec/config-and-observability §4.1). */
 function logListeners({ local }: DataPlane, { logger }: Logging): void {
-  for (const component of ["inbound", "outbound", "socks5"] as const) {
-    const address = local[component];
-    if (address === null) continue;
-    logger.log("info", `ztunnel::proxy::${component}`, "listener established", {
-      address: { unquoted: formatAddress(address) },
+  const lines = [
+    { open: local.inbound, component: "inbound", scope: "inbound" },
+    { open: local.inboundPlaintext, component: "inbound plaintext", scope: "inbound_passthrough" },
+    { open: local.outbound, component: "outbound", scope: "outbound" },
+    { open: local.socks5, component: "socks5", scope: "socks5" },
+  ];
+  for (const { open, component, scope } of lines) {
+    if (open === null) continue;
+    logger.log("info", `ztunnel::proxy::${scope}`, "listener established", {
+      address: { unquoted: formatAddress(open.address) },
       component,
-      transparent: false, // What needs IP_TRANSPARENT is refused by name until a network can do it.
+      transparent: open.transparent,
     });
   }
 }

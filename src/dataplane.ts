@@ -14,8 +14,11 @@ import { DrainError } from "./hbone/errors.ts";
 import { Faults } from "./hbone/faults.ts";
 import { DATA_PLANE_LIMITS, type DataPlaneLimits } from "./hbone/limits.ts";
 import type { DataPlaneParts, DataPlaneSettings } from "./hbone/parts.ts";
+import { ConnectionManager } from "./inbound/connection_manager.ts";
 import { InboundServer } from "./inbound/listener.ts";
-import type { Network } from "./net/network.ts";
+import { PlaintextServer } from "./inbound/plaintext_listener.ts";
+import type { OpenListener, OpenListeners, RunningPlane } from "./isolate/plane.ts";
+import type { Listener, Network } from "./net/network.ts";
 import { OutboundServer } from "./outbound/listener.ts";
 import { Socks5Server } from "./outbound/socks5_listener.ts";
 import type { Events } from "./seam/events.ts";
@@ -30,7 +33,11 @@ const BLOCKS_IDLE_MAX = 64;
 
 /** Where to listen; a listener not named is not opened. Port 0 lets the kernel choose. */
 export interface DataPlaneListeners {
+  /** HBONE, 15008. */
   readonly inbound?: SocketAddress;
+  /** Captured on its way in, 15006. */
+  readonly inboundPlaintext?: SocketAddress;
+  /** Captured on its way out, 15001. */
   readonly outbound?: SocketAddress;
   readonly socks5?: SocketAddress;
 }
@@ -56,7 +63,7 @@ export interface DataPlaneOptions {
 
 /** What a data plane holds now; all zero (but for `faults` and counters) when it holds nothing. */
 export interface DataPlaneStats {
-  /** Application connections: outbound, SOCKS5 negotiations, inbound tunnels. */
+  /** Application connections: outbound, SOCKS5 negotiations, inbound tunnels, inbound plaintext. */
   readonly connections: number;
   /** HBONE connections accepted, handshakes included. */
   readonly inboundTransports: number;
@@ -120,12 +127,19 @@ class Start implements Cancel {
         }),
     };
     const budget = new ConnectionBudget(parts.limits.connectionsMax);
-    this.#plane = new DataPlane(parts, clock, blocks, budget);
-    const { inbound, outbound, socks5 } = options.listeners;
+    const manager = new ConnectionManager(parts);
+    this.#plane = new DataPlane(parts, clock, blocks, budget, manager);
+    const { inbound, inboundPlaintext, outbound, socks5 } = options.listeners;
     if (inbound !== undefined) {
-      const server = new InboundServer(parts, budget);
+      const server = new InboundServer(parts, budget, manager);
       this.#plane.inbound = server;
       this.#steps.push({ address: inbound, open: (at, opened) => server.listen(at, opened) });
+    }
+    if (inboundPlaintext !== undefined) {
+      const server = new PlaintextServer(parts, budget, manager);
+      this.#plane.inboundPlaintext = server;
+      const open: Opener = (at, opened) => server.listen(at, opened);
+      this.#steps.push({ address: inboundPlaintext, open });
     }
     if (outbound !== undefined) {
       const server = new OutboundServer(parts, budget);
@@ -162,19 +176,21 @@ class Start implements Cancel {
   }
 }
 
-type Opener = (address: SocketAddress, done: Done<Component>) => Cancel;
+type Opener = (address: SocketAddress, done: Done<Listener>) => Cancel;
 
 type State = "running" | "draining" | "stopped";
 
-/** A running data plane. Ends by {@link drain} or {@link stop}. */
-export class DataPlane {
+/** A running data plane. Ends by {@link DataPlane.drain} or {@link DataPlane.stop}. */
+export class DataPlane implements RunningPlane {
   inbound: InboundServer | null = null;
+  inboundPlaintext: PlaintextServer | null = null;
   outbound: OutboundServer | null = null;
   socks5: Socks5Server | null = null;
   readonly #parts: DataPlaneParts;
   readonly #clock: CountingClock;
   readonly #blocks: BlockPool;
   readonly #budget: ConnectionBudget;
+  readonly #manager: ConnectionManager;
   readonly #waiting = new Set<Component>();
   readonly #onDone: (() => void)[] = [];
   #state: State = "running";
@@ -186,27 +202,30 @@ export class DataPlane {
     clock: CountingClock,
     blocks: BlockPool,
     budget: ConnectionBudget,
+    manager: ConnectionManager,
   ) {
     this.#parts = parts;
     this.#clock = clock;
     this.#blocks = blocks;
     this.#budget = budget;
+    this.#manager = manager;
   }
 
-  /** Where each opened listener listens; null for those that were not asked for. */
-  get local(): {
-    readonly inbound: SocketAddress | null;
-    readonly outbound: SocketAddress | null;
-    readonly socks5: SocketAddress | null;
-  } {
+  get local(): OpenListeners {
     return {
-      inbound: this.inbound?.local ?? null,
-      outbound: this.outbound?.local ?? null,
-      socks5: this.socks5?.local ?? null,
+      inbound: openListener(this.inbound),
+      inboundPlaintext: openListener(this.inboundPlaintext),
+      outbound: openListener(this.outbound),
+      socks5: openListener(this.socks5),
     };
   }
 
-  stats(): DataPlaneStats {
+  stats(done: (stats: DataPlaneStats) => void): void {
+    done(this.statsNow());
+  }
+
+  /** {@link stats} for whoever is in the same isolate. */
+  statsNow(): DataPlaneStats {
     const pools = [this.outbound?.pool.stats, this.socks5?.pool.stats];
     const sum = (pick: (stats: NonNullable<typeof pools[number]>) => number) =>
       pools.reduce((total, stats) => total + (stats === undefined ? 0 : pick(stats)), 0);
@@ -218,7 +237,7 @@ export class DataPlane {
       pooled: sum((stats) => stats.pooled),
       streams: sum((stats) => stats.openStreams) + (this.inbound?.openStreams ?? 0),
       heldBytes: sum((stats) => stats.heldBytes) + (this.inbound?.heldBytes ?? 0),
-      tracked: this.inbound?.manager.entries ?? 0,
+      tracked: this.#manager.entries,
       blocksLent: this.#blocks.lent,
       timers: this.#clock.pending,
       faults: this.#parts.faults.count,
@@ -263,10 +282,13 @@ export class DataPlane {
   }
 
   #components(): Component[] {
-    return [this.inbound, this.outbound, this.socks5].filter((component) => component !== null);
+    return [this.inbound, this.inboundPlaintext, this.outbound, this.socks5]
+      .filter((component) => component !== null);
   }
 
+  /** The watch for changes of policy ends with the first listener (§6.1). */
   #closeAll(): void {
+    this.#manager.stop();
     for (const component of this.#components()) this.#waiting.add(component);
     for (const component of this.#components()) {
       component.drain(() => this.#onQuiet(component));
@@ -306,10 +328,16 @@ export class DataPlane {
   }
 }
 
+function openListener(component: Component | null): OpenListener | null {
+  if (component === null) return null;
+  const { local, transparent } = component.intake;
+  return { address: local, transparent };
+}
+
 function defaultSettings(listeners: DataPlaneListeners): DataPlaneSettings {
-  const ports = [listeners.inbound?.port, listeners.outbound?.port, listeners.socks5?.port];
+  const ports: number[] = Object.values(listeners).map((address: SocketAddress) => address.port);
   return {
-    internalPorts: new Set(ports.filter((port) => port !== undefined && port !== 0)),
+    internalPorts: new Set(ports.filter((port) => port !== 0)),
     network: "",
     responseBaggage: true,
     keepalive: { idleMs: 180_000, intervalMs: 180_000, probes: 9 },
@@ -317,7 +345,7 @@ function defaultSettings(listeners: DataPlaneListeners): DataPlaneSettings {
     originalSource: "try",
     bindIp: null,
     policyInfoLogging: false,
-  } as DataPlaneSettings;
+  };
 }
 
 /** The clock of one data plane, so that a leaked timer shows. */

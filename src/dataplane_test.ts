@@ -77,7 +77,7 @@ function deadline(plane: DataPlane, deadlineMs: number): { done: boolean } {
 
 // Binding (spec/data-path §0.1).
 
-Deno.test("startDataPlane() opens 15008, then 15001, then 15080", async () => {
+Deno.test("startDataPlane() opens 15008, then 15006, then 15001, then 15080", async () => {
   const world = await DataPlaneWorld.create();
   const order: number[] = [];
   const network = world.network(CLIENT_IP);
@@ -87,17 +87,20 @@ Deno.test("startDataPlane() opens 15008, then 15001, then 15080", async () => {
     return listen(address, ...rest);
   };
   const { plane } = world.client();
-  assertEquals(order, [15008, 15001, 15080]);
+  assertEquals(order, [15008, 15006, 15001, 15080]);
+  const at = (ip: string, port: number) => ({ address: { ip, port }, transparent: false });
   assertEquals(plane.local, {
-    inbound: { ip: CLIENT_IP, port: 15008 },
-    outbound: { ip: CLIENT_IP, port: 15001 },
-    socks5: { ip: "127.0.0.1", port: 15080 },
+    inbound: at(CLIENT_IP, 15008),
+    inboundPlaintext: at(CLIENT_IP, 15006),
+    outbound: at(CLIENT_IP, 15001),
+    socks5: at("127.0.0.1", 15080),
   });
   world.dispose();
 });
 
 Deno.test.each([
   { taken: { ip: CLIENT_IP, port: 15008 } },
+  { taken: { ip: CLIENT_IP, port: 15006 } },
   { taken: { ip: CLIENT_IP, port: 15001 } },
   { taken: { ip: "127.0.0.1", port: 15080 } },
 ])(
@@ -112,6 +115,7 @@ Deno.test.each([
     const { outcome } = world.tryPlane(CLIENT, CLIENT_IP, {
       listeners: {
         inbound: { ip: CLIENT_IP, port: 15008 },
+        inboundPlaintext: { ip: CLIENT_IP, port: 15006 },
         outbound: { ip: CLIENT_IP, port: 15001 },
         socks5: { ip: "127.0.0.1", port: 15080 },
       },
@@ -157,7 +161,12 @@ Deno.test("DataPlane.drain() of an idle data plane is over at once", async () =>
   assertEquals(drained.done, true);
   assertEquals(
     events.lines.map(({ message, fields }) => `${message} ${fields.component}`),
-    ["shutdown complete inbound", "shutdown complete outbound", "shutdown complete socks5"],
+    [
+      "shutdown complete inbound",
+      "shutdown complete inbound passthrough",
+      "shutdown complete outbound",
+      "shutdown complete socks5",
+    ],
   );
   world.dispose();
 });
@@ -308,9 +317,9 @@ Deno.test("startDataPlane() puts 200 connections through two tunnels of 100 stre
   const users = Array.from({ length: 200 }, () => world.captured({ ip: SERVER_IP, port: 8080 }));
   users.forEach((user, index) => user.send(`user ${index}`));
   world.drive(() => users.every((user, index) => user.text === `user ${index}`));
-  assertEquals(client.plane.stats().outboundTransports, 2);
-  assertEquals(server.plane.stats().inboundTransports, 2);
-  assertEquals(server.plane.stats().streams, 200);
+  assertEquals(client.plane.statsNow().outboundTransports, 2);
+  assertEquals(server.plane.statsNow().inboundTransports, 2);
+  assertEquals(server.plane.statsNow().streams, 200);
   for (const user of users) user.channel.endWrite();
   world.drive(() => users.every(({ closed }) => closed));
   assertEquals(client.events.ends, Array(200).fill("-: ok"));
@@ -331,7 +340,7 @@ Deno.test("startDataPlane() gives every byte back: 2,000 connections opened and 
     );
     world.drive(() => users.every(({ closed }) => closed));
     world.clock.advance(10);
-    assertEquals(client.plane.stats().connections, 0);
+    assertEquals(client.plane.statsNow().connections, 0);
     app.conversations.length = 0;
   }
   assertEquals(client.events.ends, Array(2_000).fill("-: ok"));
@@ -363,7 +372,7 @@ Deno.test.each([
     world.drive(() => server.closed);
     assertEquals([server.bytes, server.ended, server.closeError], [1_000, true, null]);
     world.clock.advance(10_000);
-    assertEquals([drained.done, plane.stats().outboundTransports], [true, 0]);
+    assertEquals([drained.done, plane.statsNow().outboundTransports], [true, 0]);
     world.dispose();
   },
 );
@@ -388,7 +397,7 @@ Deno.test.each([
     }
     user.channel.endWrite();
     world.clock.advance(waitMs);
-    assertEquals(plane.stats().outboundTransports, transports);
+    assertEquals(plane.statsNow().outboundTransports, transports);
     world.clock.advance(40_000);
     world.dispose();
   },

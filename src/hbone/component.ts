@@ -1,13 +1,13 @@
 // What a data plane is made of: listeners with everything they accepted, driven alike (spec/data-path §6).
-import type { SocketAddress } from "../base/address.ts";
 import type { ProxyError } from "../base/errors.ts";
+import type { Intake } from "./intake.ts";
 
 /** One listener of a data plane with everything it accepted, as the data plane drives it. */
 export interface Component {
-  readonly name: "inbound" | "outbound" | "socks5";
-  /** Where it listens. */
-  readonly local: SocketAddress;
-  /** Application connections it holds; with `busy`, what a drain waits for. */
+  readonly name: "inbound" | "inbound passthrough" | "outbound" | "socks5";
+  /** Its listener. */
+  readonly intake: Intake;
+  /** Application connections it holds. */
   readonly connections: number;
   /** True while anything it accepted is not over. */
   readonly busy: boolean;

@@ -365,6 +365,7 @@ export class HbonePool implements ClientConnectionOwner {
     attempt.step = network.dialSecure(peer, {
       timeoutMs: limits.connectMsMax,
       keepalive: settings.keepalive,
+      userTimeoutMs: settings.userTimeoutMs,
       sourceIp: sourceFor(settings, peer.ip),
       tls: { certificate, expected, timeoutMs: limits.handshakeMsMax },
     }, (secured) => this.#onSecured(group, attempt, secured));

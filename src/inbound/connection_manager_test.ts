@@ -65,14 +65,14 @@ Deno.test("ConnectionManager counts equal streams as one entry and ends all of t
   world.app(APP);
   const calls = [1, 2, 3].map(() => client.call(connectTo(AUTHORITY)));
   world.clock.advance(1);
-  assertEquals(plane.stats().tracked, 1);
+  assertEquals(plane.statsNow().tracked, 1);
   calls[0]!.stream!.reset(null);
   world.clock.advance(1);
-  assertEquals([plane.stats().tracked, plane.stats().connections], [1, 2]);
+  assertEquals([plane.statsNow().tracked, plane.statsNow().connections], [1, 2]);
   world.pushPolicies([DENY_ALL]);
   world.clock.advance(1);
   assertEquals(calls.map(({ closed }) => closed), [true, true, true]);
-  assertEquals(plane.stats().tracked, 0);
+  assertEquals(plane.statsNow().tracked, 0);
   world.dispose();
 });
 
@@ -83,7 +83,7 @@ Deno.test("ConnectionManager tells sources apart (R4)", async () => {
   client.call(connectTo(AUTHORITY));
   other.call(connectTo(AUTHORITY));
   world.clock.advance(1);
-  assertEquals(plane.stats().tracked, 2);
+  assertEquals(plane.statsNow().tracked, 2);
   world.dispose();
 });
 
@@ -175,9 +175,9 @@ Deno.test("ConnectionManager fails closed when the Router cannot say which polic
   };
   world.pushPolicies([]);
   world.clock.advance(1);
-  assertEquals([call.closed, plane.stats().faults], [true, 1]);
+  assertEquals([call.closed, plane.statsNow().faults], [true, 1]);
   assertEquals(events.ends, ["DENY: connection closed due to policy change"]);
   plane.stop(() => {});
   world.clock.advance(60_000);
-  assertEquals([plane.stats().connections, plane.stats().timers], [0, 0]);
+  assertEquals([plane.statsNow().connections, plane.statsNow().timers], [0, 0]);
 });

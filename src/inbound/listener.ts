@@ -13,11 +13,12 @@ import {
   Http2HandshakeFailed,
   LimitReached,
 } from "../hbone/errors.ts";
+import { Intake, type IntakeOwner } from "../hbone/intake.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { ServerConnection, type ServerConnectionOwner } from "../hbone/server.ts";
 import type { Listener, SecureChannel } from "../net/network.ts";
 import { TlsHandshakeError } from "../tls/errors.ts";
-import { ConnectionManager } from "./connection_manager.ts";
+import type { ConnectionManager } from "./connection_manager.ts";
 import { InboundTunnel } from "./tunnel.ts";
 
 /** One accepted connection on its way through TLS. */
@@ -27,27 +28,24 @@ interface Handshake {
 }
 
 /** Owns everything it accepted until it is over. */
-export class InboundServer implements Component, ServerConnectionOwner {
+export class InboundServer implements Component, IntakeOwner, ServerConnectionOwner {
   readonly name = "inbound";
-  readonly manager: ConnectionManager;
+  readonly intake: Intake;
   readonly #parts: DataPlaneParts;
+  readonly #manager: ConnectionManager;
   readonly #budget: ConnectionBudget;
   /** Oldest first. */
   readonly #handshakes = new Set<Handshake>();
   readonly #servers = new Set<ServerConnection>();
   readonly #tunnels = new Set<InboundTunnel>();
-  #listener: Listener | null = null;
-  #onQuiet: (() => void) | null = null;
   #handshakesRefused = 0;
 
-  constructor(parts: DataPlaneParts, budget: ConnectionBudget) {
+  /** @param budget What each CONNECT takes one from; connections and handshakes have limits of their own. */
+  constructor(parts: DataPlaneParts, budget: ConnectionBudget, manager: ConnectionManager) {
     this.#parts = parts;
     this.#budget = budget;
-    this.manager = new ConnectionManager(parts);
-  }
-
-  get local(): SocketAddress {
-    return this.#listener!.local;
+    this.#manager = manager;
+    this.intake = new Intake(parts, this, { direction: "inbound", budget: null });
   }
 
   get connections(): number {
@@ -76,36 +74,28 @@ export class InboundServer implements Component, ServerConnectionOwner {
     return count;
   }
 
-  get busy(): boolean {
+  get occupied(): boolean {
     return this.#tunnels.size > 0 || this.transports > 0;
   }
 
-  /** No keepalive on accepted sockets: PING does that work (I1). */
-  listen(address: SocketAddress, done: Done<InboundServer>): Cancel {
-    const { network, limits, settings } = this.#parts;
-    return network.listen(
-      address,
-      {
-        backlog: limits.backlogMax,
-        keepalive: null,
-        transparent: settings.originalSource,
-      },
-      (channel) => this.#accept(channel),
-      (outcome) => {
-        if (!(outcome instanceof ProxyError)) this.#listener = outcome;
-        done(outcome instanceof ProxyError ? outcome : this);
-      },
-    );
+  get busy(): boolean {
+    return this.occupied;
   }
 
-  /** Handshakes are cut, connections get GOAWAY, the policy watcher stops (§6.1). */
+  /** No keepalive on accepted sockets: PING does that work (I1). */
+  listen(address: SocketAddress, done: Done<Listener>): Cancel {
+    return this.intake.listen(address, { keepalive: null }, done);
+  }
+
+  /** Handshakes are cut, connections get GOAWAY (§6.1). */
   drain(onQuiet: () => void): void {
-    this.#onQuiet = onQuiet;
-    this.manager.stop();
-    this.#listener?.close();
+    this.intake.drain(onQuiet);
     for (const handshake of [...this.#handshakes]) this.#cut(handshake, new DrainError());
     for (const server of this.#servers) server.drain();
-    this.#parts.clock.soon({ runTask: () => this.#reportQuiet() });
+  }
+
+  finish(done: () => void): void {
+    done();
   }
 
   force(reason: ProxyError): void {
@@ -132,13 +122,13 @@ export class InboundServer implements Component, ServerConnectionOwner {
   ): void {
     const hasRoom = this.#budget.take();
     const tunnel = new InboundTunnel(
-      { connection: server.channel, stream, headers, spoof: this.#listener!.transparent },
-      this.manager,
+      { connection: server.channel, stream, headers, spoof: this.intake.transparent },
+      this.#manager,
       this.#parts,
       (over) => {
         this.#tunnels.delete(over);
         if (hasRoom) this.#budget.giveBack();
-        this.#reportQuiet();
+        this.intake.settle();
       },
     );
     this.#tunnels.add(tunnel);
@@ -159,7 +149,7 @@ export class InboundServer implements Component, ServerConnectionOwner {
       if (server.requests === 0) this.#report(server.channel, new Http2HandshakeFailed(error));
       else this.#logEnd(server, error);
     }
-    this.#reportQuiet();
+    this.intake.settle();
   }
 
   /** What the peer did wrong is worth a warning; that it went away is not. */
@@ -177,12 +167,8 @@ export class InboundServer implements Component, ServerConnectionOwner {
     );
   }
 
-  #accept(channel: Channel): void {
+  onAccepted(channel: Channel): void {
     const { limits, network, certificates } = this.#parts;
-    if (this.#onQuiet !== null) {
-      channel.reset(null);
-      return;
-    }
     if (this.#servers.size >= limits.inboundTunnelsMax) {
       const text = `no room for another HBONE connection: ${limits.inboundTunnelsMax} are open`;
       const error = new LimitReached("HBONE_CONNECTIONS_FULL", text);
@@ -221,7 +207,7 @@ export class InboundServer implements Component, ServerConnectionOwner {
     this.#handshakes.delete(handshake);
     if (outcome instanceof ProxyError) {
       this.#report(handshake.channel, handshakeFailure(outcome));
-      this.#reportQuiet();
+      this.intake.settle();
       return;
     }
     try {
@@ -239,13 +225,6 @@ export class InboundServer implements Component, ServerConnectionOwner {
       destinationAddress: channel.local,
       error,
     });
-  }
-
-  #reportQuiet(): void {
-    if (this.#onQuiet === null || this.busy) return;
-    const onQuiet = this.#onQuiet;
-    this.#onQuiet = () => {}; // Stays draining: what was accepted late is refused.
-    onQuiet();
   }
 }
 

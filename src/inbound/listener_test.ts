@@ -63,7 +63,7 @@ Deno.test.each([{ afterMs: 9_900, open: 1 }, { afterMs: 10_100, open: 0 }])(
     const { world, plane, events } = await serverWorld();
     const user = world.dial(CLIENT_IP, HBONE);
     world.clock.advance(afterMs);
-    assertEquals(plane.stats().inboundTransports, open);
+    assertEquals(plane.statsNow().inboundTransports, open);
     assertEquals(events.refusals.length, 1 - open);
     user.channel.reset(null);
     world.dispose();
@@ -129,7 +129,7 @@ Deno.test.each([
   const { world, plane, events } = await serverWorld({}, { limits: { handshakesMax: 4 } });
   const users = Array.from({ length: peers }, () => world.dial(CLIENT_IP, HBONE));
   world.clock.advance(1);
-  assertEquals(plane.stats().refusedHandshakes, refused);
+  assertEquals(plane.statsNow().refusedHandshakes, refused);
   assertEquals(users.map(({ closed }) => closed), users.map((_, index) => index < refused));
   assertEquals(
     events.refusals,
@@ -156,7 +156,7 @@ Deno.test("InboundServer ends a connection without a request after 10 s, with GO
   const { world, plane, events } = await serverWorld();
   const client = await HboneClient.connect(world);
   world.clock.advance(9_900);
-  assertEquals([client.goAways, plane.stats().inboundTransports], [[], 1]);
+  assertEquals([client.goAways, plane.statsNow().inboundTransports], [[], 1]);
   world.clock.advance(200);
   assertEquals([client.goAways, client.closed], [[0], true]);
   assertEquals(events.refusals, [
@@ -168,7 +168,7 @@ Deno.test("InboundServer ends a connection without a request after 10 s, with GO
 Deno.test("InboundServer lets a connection rest that had a request", async () => {
   const { world, client, plane } = await withClient();
   world.clock.advance(60_000);
-  assertEquals([client.closed, plane.stats().inboundTransports], [false, 1]);
+  assertEquals([client.closed, plane.statsNow().inboundTransports], [false, 1]);
   world.dispose();
 });
 
@@ -189,9 +189,9 @@ Deno.test("InboundServer drops a peer that is dead within 30 s, quietly (W20, W2
   const { world, client, plane, events } = await withClient();
   for (const link of world.fabric.links) link.cutSilently();
   world.clock.advance(29_900);
-  assertEquals(plane.stats().inboundTransports, 1);
+  assertEquals(plane.statsNow().inboundTransports, 1);
   world.clock.advance(1_200); // GOAWAY has a second to be taken.
-  assertEquals(plane.stats().inboundTransports, 0);
+  assertEquals(plane.statsNow().inboundTransports, 0);
   assertEquals(events.messages, []);
   client.h2.abort(null);
   world.dispose();
@@ -203,9 +203,9 @@ Deno.test("InboundServer ends what HTTP/2 finds broken, with the reason in the l
   const raw = new App(client.channel); // From here on nothing reads, and nobody ends in return.
   raw.send("GET / HTTP/1.1\r\nhost: web\r\n\r\n");
   world.clock.advance(900);
-  assertEquals([plane.stats().inboundTransports, events.refusals], [1, []]);
+  assertEquals([plane.statsNow().inboundTransports, events.refusals], [1, []]);
   world.clock.advance(200);
-  assertEquals(plane.stats().inboundTransports, 0);
+  assertEquals(plane.statsNow().inboundTransports, 0);
   assertEquals(events.refusals, [
     "http2 handshake failed: connection error detected: unspecific protocol error detected",
   ]);

@@ -36,6 +36,7 @@ import { PolicyDeniedError } from "../rbac/judge.ts";
 import type { ConnectionFacts, ResponseFlag } from "../seam/events.ts";
 import type { InboundAuthority, InboundRoute } from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
+import { dialApplication } from "./application_dial.ts";
 import type { ConnectionManager, Registration } from "./connection_manager.ts";
 
 /** A request as it came, on a connection whose peer is known. */
@@ -222,33 +223,21 @@ export class InboundTunnel implements ChannelHandler {
       this.#answerFailure(401, new PolicyDeniedError(verdict.text), "DENY");
       return;
     }
-    this.#dial(route, this.#start.spoof ? connection.peer.ip : null);
-  }
-
-  #dial(route: InboundRoute, sourceIp: string | null): void {
-    assert(this.#state.kind === "dialing", "Authorized first");
-    const { record, registration } = this.#state;
-    const { network, limits, settings } = this.#parts;
-    const bindTo = sourceIp === route.dial.ip ? null : sourceIp; // T3
-    const step = network.dial(route.dial, {
-      timeoutMs: limits.connectMsMax,
-      keepalive: settings.keepalive,
-      sourceIp: bindTo,
-      spoof: bindTo !== null,
-    }, (outcome) => this.#guarded(() => this.#onDialed(route, bindTo, outcome)));
+    const step = dialApplication(
+      {
+        target: route.dial,
+        clientIp: this.#start.spoof ? connection.peer.ip : null,
+        logScope: "ztunnel::proxy::inbound",
+      },
+      this.#parts,
+      (outcome) => this.#guarded(() => this.#onDialed(route, outcome)),
+    );
     this.#state = { kind: "dialing", step, record, registration };
   }
 
-  #onDialed(route: InboundRoute, sourceIp: string | null, outcome: Channel | ProxyError): void {
+  #onDialed(route: InboundRoute, outcome: Channel | ProxyError): void {
     assert(this.#state.kind === "dialing", "A cancelled step calls nobody");
     if (outcome instanceof ProxyError) {
-      if (sourceIp !== null && SPOOF_FAILURES.has(outcome.code)) {
-        // T6: without the capability the application sees our address, and works.
-        const text = `cannot use the source address ${sourceIp}: ${outcome.message}`;
-        this.#parts.events.log("warn", "ztunnel::proxy::inbound", text);
-        this.#dial(route, null);
-        return;
-      }
       this.#answerFailure(503, new ApplicationUnreachable(outcome), "CONNECT");
       return;
     }
@@ -360,14 +349,6 @@ export class InboundTunnel implements ChannelHandler {
     }
   }
 }
-
-/** What a kernel says when a foreign source address may not be used. */
-const SPOOF_FAILURES: ReadonlySet<string> = new Set([
-  "EPERM",
-  "EACCES",
-  "EADDRNOTAVAIL",
-  "EINVAL",
-]);
 
 /** Why a stream ended before its 200; null where the peer, or its connection, just went away (C6). */
 function streamFailure(error: ProxyError | null): ProxyError | null {

@@ -262,7 +262,7 @@ Deno.test("InboundTunnel stops dialling when the peer gives up, and that is no e
   call.stream!.reset(null);
   world.clock.advance(1);
   assertEquals(events.ends, ["-: ok"]);
-  assertEquals([plane.stats().connections, plane.stats().tracked], [0, 0]);
+  assertEquals([plane.statsNow().connections, plane.statsNow().tracked], [0, 0]);
   world.dispose();
 });
 
@@ -335,7 +335,7 @@ Deno.test("InboundTunnel ends with a bug in its handling, and nothing else does"
   kept.send("still here");
   world.clock.advance(1);
   assertEquals([hurt.failure?.code, kept.text], ["CANCEL", "still here"]);
-  assertEquals(plane.stats().faults, 1);
+  assertEquals(plane.statsNow().faults, 1);
   const line = events.lines.find(({ level }) => level === "error")!;
   assert(String(line.fields.error).includes("a bug of ours"));
   assert(String(line.fields.error).includes("tunnel_test.ts"), "the stack is there");
@@ -343,7 +343,7 @@ Deno.test("InboundTunnel ends with a bug in its handling, and nothing else does"
   kept.stream!.reset(null);
   plane.stop(() => {});
   world.clock.advance(60_000);
-  assertEquals([plane.stats().connections, plane.stats().timers], [0, 0]);
+  assertEquals([plane.statsNow().connections, plane.statsNow().timers], [0, 0]);
 });
 
 Deno.test("InboundTunnel refuses beyond the connections there may be, and keeps the old ones", async () => {
@@ -355,7 +355,7 @@ Deno.test("InboundTunnel refuses beyond the connections there may be, and keeps 
   world.clock.advance(1);
   assertEquals(calls.map(({ status }) => status), ["200", "200", "503"]);
   assertEquals(events.refusals, ["no room for another connection: 2 are open"]);
-  assertEquals(plane.stats().refusedConnections, 1);
+  assertEquals(plane.statsNow().refusedConnections, 1);
   calls[0]!.stream!.reset(null);
   world.clock.advance(1);
   const next = client.call(connectTo(AUTHORITY));

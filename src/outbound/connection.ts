@@ -22,10 +22,10 @@ import type { HbonePool, Tunnel } from "../hbone/pool.ts";
 import { OpenRecord } from "../hbone/record.ts";
 import { newTraceParent } from "../hbone/traceparent.ts";
 import type { ConnectionFacts } from "../seam/events.ts";
-import type { Candidate, Route } from "../seam/route.ts";
+import type { Candidate, NextHop, Route } from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
 import { drawCandidate } from "./candidate.ts";
-import { dismiss, type Dismissal } from "./dismiss.ts";
+import { dismiss, type Dismissal } from "../hbone/dismiss.ts";
 
 /** An accepted connection and where it wants to go. */
 export interface OutboundStart {
@@ -151,6 +151,10 @@ export class OutboundConnection implements ChannelHandler {
     }
     const { channel, acceptedAtMs } = this.#start;
     const candidate = drawCandidate(outcome.candidates, this.#parts.random);
+    if (this.#comesBack(candidate.hop)) {
+      this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
+      return;
+    }
     const trace = newTraceParent(this.#parts.random);
     const facts = outboundFacts(this.#start, outcome, candidate, trace.traceId);
     const record = new OpenRecord(facts, acceptedAtMs, this.#parts);
@@ -180,6 +184,15 @@ export class OutboundConnection implements ChannelHandler {
     }
   }
 
+  /**
+   * A plain connection to one of our ports at the caller's own address would be accepted right here again, for ever.
+   * In a tunnel it is refused at the other end (I14); O3 knows loopback only.
+   */
+  #comesBack(hop: NextHop): boolean {
+    return hop.protocol === "TCP" && hop.peer.ip === this.#start.channel.peer.ip &&
+      this.#parts.settings.internalPorts.has(hop.peer.port);
+  }
+
   #dial(peer: SocketAddress, record: OpenRecord): void {
     const { network, limits, settings } = this.#parts;
     const step = network.dial(
@@ -187,6 +200,7 @@ export class OutboundConnection implements ChannelHandler {
       {
         timeoutMs: limits.connectMsMax,
         keepalive: settings.keepalive,
+        userTimeoutMs: settings.userTimeoutMs,
         sourceIp: sourceFor(settings, peer.ip),
       },
       (outcome) =>

@@ -249,7 +249,7 @@ Deno.test("OutboundConnection stops connecting when the application resets, and 
   user.channel.reset(null);
   world.clock.advance(10);
   assertEquals(events.ends, ["-: ok"]);
-  assertEquals([plane.stats().connections, plane.stats().timers], [0, 0]);
+  assertEquals([plane.statsNow().connections, plane.statsNow().timers], [0, 0]);
   world.dispose();
 });
 
@@ -261,7 +261,11 @@ Deno.test("OutboundConnection stops routing when the application resets", async 
   world.clock.advance(1_000);
   user.channel.reset(null);
   world.clock.advance(10);
-  assertEquals([cancelled, plane.stats().connections, events.openedRecords.length], [true, 0, 0]);
+  assertEquals([cancelled, plane.statsNow().connections, events.openedRecords.length], [
+    true,
+    0,
+    0,
+  ]);
   world.dispose();
 });
 
@@ -337,10 +341,10 @@ Deno.test("OutboundConnection gives a refused application that does not close 1 
   const { world, plane } = await clientWorld();
   const user = world.captured({ ip: "127.0.0.1", port: 15001 });
   world.drive(() => user.ended);
-  assertEquals(plane.stats().connections, 1);
+  assertEquals(plane.statsNow().connections, 1);
   world.clock.advance(900);
-  assertEquals([user.closed, plane.stats().connections], [false, 1]);
+  assertEquals([user.closed, plane.statsNow().connections], [false, 1]);
   world.drive(() => user.closed);
-  assertEquals([user.closeError?.code, plane.stats().connections], ["ECONNRESET", 0]);
+  assertEquals([user.closeError?.code, plane.statsNow().connections], ["ECONNRESET", 0]);
   world.dispose();
 });

@@ -1,63 +1,48 @@
 // The captured listener, 15001: whatever the application dialled goes on to where it meant (spec/data-path §2.1).
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
-import { ProxyError } from "../base/errors.ts";
+import type { ProxyError } from "../base/errors.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
-import { LimitReached } from "../hbone/errors.ts";
+import { Intake, type IntakeOwner } from "../hbone/intake.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { HbonePool } from "../hbone/pool.ts";
 import type { Listener } from "../net/network.ts";
 import { OutboundConnection } from "./connection.ts";
 
-/**
- * Accepts, and starts an {@link OutboundConnection} for each. Until a network knows the original destination,
- * it is the accepted socket's own address, as under TPROXY (O2).
- */
-export class OutboundServer implements Component {
+/** Accepts, and starts an {@link OutboundConnection} for each, to its original destination (O2). */
+export class OutboundServer implements Component, IntakeOwner {
   readonly name = "outbound";
   readonly pool: HbonePool;
+  readonly intake: Intake;
   readonly #parts: DataPlaneParts;
-  readonly #budget: ConnectionBudget;
   readonly #live = new Set<OutboundConnection>();
-  #listener: Listener | null = null;
-  #onQuiet: (() => void) | null = null;
 
   constructor(parts: DataPlaneParts, budget: ConnectionBudget) {
     this.#parts = parts;
-    this.#budget = budget;
     this.pool = new HbonePool(parts);
-  }
-
-  get local(): SocketAddress {
-    return this.#listener!.local;
+    this.intake = new Intake(parts, this, { direction: "outbound", budget });
   }
 
   get connections(): number {
     return this.#live.size;
   }
 
-  get busy(): boolean {
-    return this.#live.size > 0 || this.pool.stats.connections > 0;
+  get occupied(): boolean {
+    return this.#live.size > 0;
   }
 
-  listen(address: SocketAddress, done: Done<OutboundServer>): Cancel {
-    const { network, limits, settings } = this.#parts;
-    return network.listen(
-      address,
-      { backlog: limits.backlogMax, keepalive: settings.keepalive },
-      (channel) => this.#accept(channel),
-      (outcome) => {
-        if (!(outcome instanceof ProxyError)) this.#listener = outcome;
-        done(outcome instanceof ProxyError ? outcome : this);
-      },
-    );
+  get busy(): boolean {
+    return this.occupied || this.pool.stats.connections > 0;
+  }
+
+  listen(address: SocketAddress, done: Done<Listener>): Cancel {
+    const { keepalive, userTimeoutMs } = this.#parts.settings;
+    return this.intake.listen(address, { keepalive, userTimeoutMs, captured: true }, done);
   }
 
   drain(onQuiet: () => void): void {
-    this.#onQuiet = onQuiet;
-    this.#listener?.close();
-    this.#parts.clock.soon({ runTask: () => this.#endPoolWhenQuiet() });
+    this.intake.drain(onQuiet);
   }
 
   force(reason: ProxyError): void {
@@ -65,15 +50,7 @@ export class OutboundServer implements Component {
     this.pool.cut();
   }
 
-  #accept(channel: Channel): void {
-    if (this.#onQuiet !== null) {
-      channel.reset(null);
-      return;
-    }
-    if (!this.#budget.take()) {
-      refuseForBudget(channel, this.#budget, this.#parts);
-      return;
-    }
+  onAccepted(channel: Channel): void {
     this.#live.add(
       new OutboundConnection(
         {
@@ -85,40 +62,15 @@ export class OutboundServer implements Component {
         },
         this.pool,
         this.#parts,
-        (connection) => this.#onOver(connection),
+        (connection) => {
+          if (this.#live.delete(connection)) this.intake.giveBack();
+        },
       ),
     );
   }
 
-  #onOver(connection: OutboundConnection): void {
-    if (!this.#live.delete(connection)) return;
-    this.#budget.giveBack();
-    this.#endPoolWhenQuiet();
-  }
-
   /** The pool ends with the last connection of a drained listener (P14). */
-  #endPoolWhenQuiet(): void {
-    const onQuiet = this.#onQuiet;
-    if (onQuiet === null || this.#live.size > 0 || this.pool.stopped) return;
-    this.pool.stop(onQuiet);
+  finish(done: () => void): void {
+    this.pool.stop(done);
   }
-}
-
-/** Tells why a connection was not served, and resets it. */
-export function refuseForBudget(
-  channel: Channel,
-  budget: ConnectionBudget,
-  parts: DataPlaneParts,
-): void {
-  const error = new LimitReached(
-    "CONNECTIONS_FULL",
-    `no room for another connection: ${budget.max} are open`,
-  );
-  parts.events.failedEarly({
-    direction: "outbound",
-    sourceAddress: channel.peer,
-    destinationAddress: channel.local,
-    error,
-  });
-  channel.reset(error);
 }

@@ -138,7 +138,7 @@ Deno.test.each([
   user.channel.endWrite();
   world.clock.advance(1);
   assertEquals([user.closed, user.closeError], [true, null]);
-  assertEquals(plane.stats().connections, 0);
+  assertEquals(plane.statsNow().connections, 0);
   assertEquals(events.messages.length, 1);
   world.dispose();
 });
@@ -153,7 +153,7 @@ Deno.test.each([
   user.channel.endWrite();
   world.clock.advance(1);
   assertEquals([hex(user), user.closed], [`${reply}05010001000000000000`, true]);
-  assertEquals(plane.stats().connections, 0);
+  assertEquals(plane.statsNow().connections, 0);
   world.dispose();
 });
 
@@ -179,7 +179,7 @@ Deno.test("SocksNegotiation counts a name server that never answers into its 30 
   assertEquals(cancelled, true);
   user.channel.endWrite();
   world.clock.advance(1);
-  assertEquals(plane.stats().connections, 0);
+  assertEquals(plane.statsNow().connections, 0);
   world.dispose();
 });
 
@@ -188,7 +188,7 @@ Deno.test("SocksNegotiation resets a refused client that does not close within 1
   say(4);
   say(...Array(64).fill(1)); // Whatever it still says is not kept.
   world.clock.advance(1_100);
-  assertEquals([user.closed, plane.stats().connections], [true, 0]);
+  assertEquals([user.closed, plane.statsNow().connections], [true, 0]);
   world.dispose();
 });
 
@@ -199,7 +199,7 @@ Deno.test("SocksNegotiation stops resolving when the client resets", async () =>
   say(...GREETING, ...request("slow.example", 80));
   user.channel.reset(null);
   world.clock.advance(1);
-  assertEquals([cancelled, plane.stats().connections], [true, 0]);
+  assertEquals([cancelled, plane.statsNow().connections], [true, 0]);
   world.dispose();
 });
 

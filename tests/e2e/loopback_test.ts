@@ -107,10 +107,10 @@ testOnEachNetwork("200 connections share two tunnels", async (on) => {
   await using planes = await LoopbackPlanes.start({ on });
   const users = await Promise.all(Array.from({ length: 200 }, () => planes.connect()));
   await Promise.all(users.map((user) => echoes(user, 10_000)));
-  assertEquals(planes.client.plane.stats().outboundTransports, 2);
-  assertEquals(planes.server.plane.stats().streams, 200);
+  assertEquals(planes.client.plane.statsNow().outboundTransports, 2);
+  assertEquals(planes.server.plane.statsNow().streams, 200);
   for (const user of users) user.close();
-  await until(() => planes.client.plane.stats().connections === 0);
+  await until(() => planes.client.plane.statsNow().connections === 0);
 });
 
 testOnEachNetwork("a drain lets connections finish, and refuses new ones", async (on) => {
@@ -507,7 +507,7 @@ const CASES: BadInput[] = [
     options: { server: { limits: { handshakesMax: 4, handshakeMsMax: 500 } } },
     act: async (planes) => {
       await Promise.all(Array.from({ length: 20 }, () => tcpSays(planes.serverIp, 15008, "")));
-      assertEquals(planes.server.plane.stats().refusedHandshakes, 16);
+      assertEquals(planes.server.plane.statsNow().refusedHandshakes, 16);
     },
     reason: /^tls handshake error: 4 others are in progress$/,
   },
@@ -589,6 +589,6 @@ Deno.test.each(ON_EACH_NETWORK)("[$on] 15008 withstands $name", async ({ on, ...
     await until(() => seen().some((text) => given.reason.test(text)), 2_000)
       .catch(() => assertEquals(seen(), [String(given.reason)]));
     // Only the bystander's transport is left.
-    await until(() => plane.stats().inboundTransports === 1, 3_000);
+    await until(() => plane.statsNow().inboundTransports === 1, 3_000);
   });
 });

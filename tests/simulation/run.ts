@@ -210,7 +210,7 @@ class Run {
   /** Nothing may be left but pooled connections, then not even those. */
   settle(): void {
     for (const { plane, host } of this.#planes) {
-      const { connections, streams, tracked, heldBytes, blocksLent, faults } = plane.stats();
+      const { connections, streams, tracked, heldBytes, blocksLent, faults } = plane.statsNow();
       assertEquals(
         { connections, streams, tracked, heldBytes, blocksLent, faults },
         { connections: 0, streams: 0, tracked: 0, heldBytes: 0, blocksLent: 0, faults: 0 },
@@ -220,7 +220,7 @@ class Run {
     assertEquals(this.#fabric.pool.lent, 0, "blocks of the network still lent");
     this.#clock.advance(QUIET_MS);
     for (const { plane, host } of this.#planes) {
-      const { outboundTransports, inboundTransports, pooled, timers } = plane.stats();
+      const { outboundTransports, inboundTransports, pooled, timers } = plane.statsNow();
       assertEquals(
         { outboundTransports, inboundTransports, pooled, timers },
         { outboundTransports: 0, inboundTransports: 0, pooled: 0, timers: 0 },

@@ -102,8 +102,8 @@ Deno.test("10,000 connections leave no timer, stream, socket or pooled connectio
   await using planes = await startLocalPlanes({ limits });
   await using echo = serveEcho(planes.inboundIp);
   const see = () => ({
-    outbound: planes.outbound.stats(),
-    inbound: planes.inbound.stats(),
+    outbound: planes.outbound.statsNow(),
+    inbound: planes.inbound.statsNow(),
     sockets: planes.network.openSockets,
     timers: planes.clock.waiting,
   });

@@ -318,7 +318,13 @@ export class DataPlaneWorld {
 
   /** The server's data plane. */
   server(options: Partial<DataPlaneOptions> = {}) {
-    return this.plane(SERVER, SERVER_IP, options);
+    return this.plane(SERVER, SERVER_IP, {
+      listeners: {
+        inbound: { ip: SERVER_IP, port: 15008 },
+        inboundPlaintext: { ip: SERVER_IP, port: 15006 },
+      },
+      ...options,
+    });
   }
 
   /** The client's data plane, with all its ways in. */
@@ -326,6 +332,7 @@ export class DataPlaneWorld {
     return this.plane(CLIENT, CLIENT_IP, {
       listeners: {
         inbound: { ip: CLIENT_IP, port: 15008 },
+        inboundPlaintext: { ip: CLIENT_IP, port: 15006 },
         outbound: { ip: CLIENT_IP, port: 15001 },
         socks5: { ip: "127.0.0.1", port: 15080 },
       },
@@ -422,7 +429,7 @@ export class DataPlaneWorld {
     }
     this.clock.advance(60_000);
     for (const plane of this.planes) {
-      assertEquals({ ...plane.stats(), refusedConnections: 0, refusedHandshakes: 0 }, {
+      assertEquals({ ...plane.statsNow(), refusedConnections: 0, refusedHandshakes: 0 }, {
         connections: 0,
         inboundTransports: 0,
         outboundTransports: 0,

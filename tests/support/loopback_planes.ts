@@ -189,7 +189,7 @@ export class LoopbackPlanes implements AsyncDisposable {
     await this.app.close();
     await until(() => this.network.openSockets === 0);
     for (const { plane } of [this.client, this.server]) {
-      const { refusedConnections: _, refusedHandshakes: __, ...stats } = plane.stats();
+      const { refusedConnections: _, refusedHandshakes: __, ...stats } = plane.statsNow();
       assertEquals(Object.entries(stats).filter(([, count]) => count !== 0), []);
     }
     await this.#opened[Symbol.asyncDispose]();

@@ -3,7 +3,7 @@ import type { Block } from "../base/block.ts";
 import type { Channel, ChannelHandler } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
-import type { DataPlaneParts } from "../hbone/parts.ts";
+import type { DataPlaneParts } from "./parts.ts";
 
 /** How long unread bytes get to show themselves before we send FIN, in ms. */
 const LOOK_MS = 10;
