@@ -19,9 +19,11 @@ export abstract class ProxyError extends Error {
 const OS_ERRORS: Readonly<Record<string, readonly [number, string]>> = {
   EPERM: [1, "Operation not permitted"],
   EACCES: [13, "Permission denied"],
+  EINVAL: [22, "Invalid argument"],
   EMFILE: [24, "Too many open files"],
   ENFILE: [23, "Too many open files in system"],
   EPIPE: [32, "Broken pipe"],
+  EAFNOSUPPORT: [97, "Address family not supported by protocol"],
   EADDRINUSE: [98, "Address already in use"],
   EADDRNOTAVAIL: [99, "Cannot assign requested address"],
   ENETUNREACH: [101, "Network is unreachable"],

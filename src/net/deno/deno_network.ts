@@ -4,6 +4,7 @@ import { formatAddress, isIpv6, parseIp, type SocketAddress } from "../../base/a
 import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
+import { connectionsMaxFor, DESCRIPTOR_RESERVE_SHARE } from "../descriptor_budget.ts";
 import {
   DialError,
   type DialOptions,
@@ -24,11 +25,6 @@ import {
 } from "./errors.ts";
 import { SocketChannel } from "./socket_channel.ts";
 import { TlsSessions } from "./tls_sessions.ts";
-
-/** Descriptors kept for everything that is not a connection: this share of the limit … */
-export const DESCRIPTOR_RESERVE_SHARE = 0.1;
-/** … and at least this many (design §5). */
-export const DESCRIPTOR_RESERVE_MIN = 64;
 
 export interface DenoNetworkOptions {
   readonly clock: Clock;
@@ -58,12 +54,6 @@ export interface DenoNetworkCounts {
   readonly sessionsResumed: number;
   /** Listening sockets opened anew. */
   readonly listenersRenewed: number;
-}
-
-/** Connections that may be open for a descriptor limit: all but the reserve, never below 16. */
-export function connectionsMaxFor(descriptorsMax: number): number {
-  const reserve = Math.max(DESCRIPTOR_RESERVE_MIN, descriptorsMax * DESCRIPTOR_RESERVE_SHARE);
-  return Math.max(16, Math.floor(descriptorsMax - reserve));
 }
 
 /** {@link Network} on the runtime's sockets. */

@@ -16,7 +16,6 @@ import { adoptBlock } from "../../base/block.ts";
 import type { Channel } from "../../base/channel.ts";
 import { NetError, type ProxyError } from "../../base/errors.ts";
 import type { Listener } from "../network.ts";
-import { connectionsMaxFor } from "./deno_network.ts";
 import { UNSENT_BYTES_MAX } from "./socket_channel.ts";
 
 const PROCESS = new URL("../../../tests/support/listener_process.ts", import.meta.url);
@@ -213,15 +212,6 @@ Deno.test("reset() of a plain channel is RST on the wire", async () => {
   (await real.accept()).reset(null);
   await until(() => seen !== null);
   assertEquals((seen as NodeJS.ErrnoException | null)?.code, "ECONNRESET");
-});
-
-Deno.test.each([
-  { descriptorsMax: 60, expected: 16 },
-  { descriptorsMax: 256, expected: 192 },
-  { descriptorsMax: 1000, expected: 900 },
-  { descriptorsMax: 1_048_576, expected: 943_718 },
-])("connectionsMaxFor() $descriptorsMax descriptors: $expected", ({ descriptorsMax, expected }) => {
-  assertEquals(connectionsMaxFor(descriptorsMax), expected);
 });
 
 Deno.test("beyond the descriptor budget new connections are refused and old ones kept", async () => {
