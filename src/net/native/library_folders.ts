@@ -1,6 +1,7 @@
 // Looks into folders through libc: the data-plane isolate has ffi and no permission to read files.
+import { NetError } from "../../base/errors.ts";
 import { O_CLOEXEC, O_RDONLY } from "./constants.ts";
-import { EACCES, ENOENT, ENOTDIR, netErrorOf } from "./errno.ts";
+import { ENOTDIR, netErrorOf } from "./errno.ts";
 import type { Libc } from "./libc.ts";
 import { LIBC_NAME } from "./libc_symbols.ts";
 import { openLibrary } from "./open_library.ts";
@@ -12,6 +13,8 @@ export interface LibraryFolders {
   isReadable(path: string): boolean;
   /** The names in a folder but `.` and `..`, or why they cannot be read, as the end of a sentence. */
   list(folder: string): readonly string[] | string;
+  /** The first `bytesMax` octets of a file, or why it cannot be read, as the end of a sentence. */
+  read(path: string, bytesMax: number): Uint8Array | string;
 }
 
 /** Octets of records fetched by one getdents64 call. */
@@ -25,11 +28,13 @@ const GETDENTS = {
 const LENGTH_OFFSET = 16;
 const NAME_OFFSET = 19;
 
-const REASONS: ReadonlyMap<number, string> = new Map([
-  [ENOENT, "it does not exist"],
-  [ENOTDIR, "it is no folder"],
-  [EACCES, "permission denied"],
-]);
+/** errno(3) in an operator's words. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "it does not exist",
+  ENOTDIR: "it is no folder",
+  EISDIR: "it is a folder",
+  EACCES: "permission denied",
+};
 
 /** Folders as the process sees them. At start only: each listing opens a binding, which needs ffi. */
 export function libcFolders(libc: Libc): LibraryFolders {
@@ -42,11 +47,19 @@ export function libcFolders(libc: Libc): LibraryFolders {
     },
     list(folder) {
       const fd = libc.open(folder, O_RDONLY | O_CLOEXEC);
-      if (fd < 0) return reason(-fd);
+      if (fd < 0) return reason(netErrorOf(-fd));
       try {
         return namesOf(fd);
       } finally {
         libc.close(fd);
+      }
+    },
+    read(path, bytesMax) {
+      try {
+        return libc.readFile(path, bytesMax);
+      } catch (thrown) {
+        if (thrown instanceof NetError) return reason(thrown);
+        throw thrown;
       }
     },
   };
@@ -61,7 +74,7 @@ function namesOf(fd: number): readonly string[] | string {
   for (;;) {
     const length = library.symbols.getdents64(fd, records, RECORD_BYTES);
     // Of an open descriptor to read, the call fails for no other reason.
-    if (length < 0) return reason(ENOTDIR);
+    if (length < 0) return reason(netErrorOf(ENOTDIR));
     if (length === 0) return names.filter((name) => name !== "." && name !== "..");
     names.push(...namesIn(records.subarray(0, length)));
   }
@@ -79,6 +92,6 @@ function namesIn(records: Uint8Array): string[] {
   return names;
 }
 
-function reason(errno: number): string {
-  return REASONS.get(errno) ?? netErrorOf(errno).message;
+function reason({ code, message }: NetError): string {
+  return REASONS[code] ?? message;
 }
