@@ -4,7 +4,13 @@ import { ProxyError } from "../../src/base/errors.ts";
 import { SystemClock } from "../../src/base/system_clock.ts";
 import { FakeCa } from "../../src/identity/fake_ca.ts";
 import { DenoNetwork, type DenoNetworkOptions } from "../../src/net/deno/deno_network.ts";
-import type { DialOptions, Listener, ListenOptions, SecureChannel } from "../../src/net/network.ts";
+import type {
+  DialOptions,
+  Listener,
+  ListenOptions,
+  Network,
+  SecureChannel,
+} from "../../src/net/network.ts";
 import type { CertificateSource, CertifiedKey } from "../../src/tls/certificate.ts";
 import { parseSpiffeId, type SpiffeId } from "../../src/tls/spiffe_id.ts";
 
@@ -64,26 +70,31 @@ export function identity(
 }
 
 /** A network on loopback with one listener, and the channels it accepted. */
-export class RealNetwork implements AsyncDisposable {
-  readonly clock = new SystemClock();
-  readonly network: DenoNetwork;
+export abstract class Loopback<Kind extends Network> implements AsyncDisposable {
+  readonly network: Kind;
   readonly accepted: Channel[] = [];
   #listener: Listener | null = null;
   readonly #all: Channel[] = [];
   #waiting: ((channel: Channel) => void)[] = [];
 
-  constructor(options: Omit<DenoNetworkOptions, "clock"> = {}) {
-    this.network = new DenoNetwork({ clock: this.clock, ...options });
+  constructor(network: Kind) {
+    this.network = network;
   }
+
+  /** Timers set and not run yet. */
+  abstract get timersWaiting(): number;
 
   get listener(): Listener {
     if (this.#listener === null) throw new Error("Not listening");
     return this.#listener;
   }
 
-  async listen(address: { ip: string; port: number } = LOOPBACK): Promise<Listener> {
+  async listen(
+    address: { ip: string; port: number } = LOOPBACK,
+    options: Partial<ListenOptions> = {},
+  ): Promise<Listener> {
     this.#listener = await promised<Listener>((done) =>
-      this.network.listen(address, LISTEN, (channel) => {
+      this.network.listen(address, { ...LISTEN, ...options }, (channel) => {
         this.#all.push(channel);
         const waiting = this.#waiting.shift();
         if (waiting === undefined) this.accepted.push(channel);
@@ -100,8 +111,9 @@ export class RealNetwork implements AsyncDisposable {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  dial(): Promise<Channel> {
-    return promised((done) => this.network.dial(this.listener.local, DIAL, done));
+  dial(options: Partial<DialOptions> = {}): Promise<Channel> {
+    const dial = { ...DIAL, ...options };
+    return promised((done) => this.network.dial(this.listener.local, dial, done));
   }
 
   /** Both ends of a plain connection: ours that dialed, ours that accepted. */
@@ -138,6 +150,21 @@ export class RealNetwork implements AsyncDisposable {
     this.#listener?.close();
     for (const channel of this.#all) channel.reset(null);
     await until(() => this.network.openSockets === 0);
+  }
+}
+
+/** {@link Loopback} on the runtime's own sockets. */
+export class RealNetwork extends Loopback<DenoNetwork> {
+  readonly clock: SystemClock;
+
+  constructor(options: Omit<DenoNetworkOptions, "clock"> = {}) {
+    const clock = new SystemClock();
+    super(new DenoNetwork({ clock, ...options }));
+    this.clock = clock;
+  }
+
+  get timersWaiting(): number {
+    return this.clock.waiting;
   }
 }
 

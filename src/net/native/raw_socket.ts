@@ -23,8 +23,8 @@ export const SOCKET_KIND = "socket";
 export class RawSocket {
   /** Canonical. */
   readonly peer: SocketAddress;
-  /** Canonical; of a captured connection, where its peer wanted to go. */
-  readonly local: SocketAddress;
+  /** Canonical; of a captured connection, where its peer wanted to go. A dial fills it in. */
+  local: SocketAddress;
   readonly #home: SocketHome;
   #fd: number;
   #watched = false;
