@@ -13,6 +13,12 @@ export const PACKET_MARK = 1337;
 
 let pairsMade = 0;
 
+/** @throws {ToolError} without root. */
+export function requireRoot(): void {
+  if (Deno.uid() === 0) return;
+  throw new ToolError("--peer needs root: it makes network namespaces and redirects in them");
+}
+
 export class NamespacePair implements AsyncDisposable {
   readonly clientIp = CLIENT_IP;
   readonly serverIp = SERVER_IP;
@@ -29,11 +35,8 @@ export class NamespacePair implements AsyncDisposable {
     this.server = server!;
   }
 
-  /** @throws {ToolError} without root, or without the tools. */
+  /** @throws {ToolError} without the tools, or where the kernel refuses. */
   static async create(): Promise<NamespacePair> {
-    if (Deno.uid() !== 0) {
-      throw new ToolError("Network namespaces need root: run the bench as root for --peer");
-    }
     const prefix = `bench-${Deno.pid}-${pairsMade++}`;
     const pair = new NamespacePair([`${prefix}-client`, `${prefix}-server`]);
     try {

@@ -23,7 +23,7 @@ import {
   ORIGINAL,
   originalAt,
 } from "./namespace_arms.ts";
-import { isStale, removeNamespaces } from "./namespace_pair.ts";
+import { isStale, removeNamespaces, requireRoot } from "./namespace_pair.ts";
 import { ToolError } from "./processes.ts";
 import { judgeGoals, type Sample, tableLines } from "./report.ts";
 import { Tools } from "./tools.ts";
@@ -164,6 +164,7 @@ async function makeArms(
     return names.map((name) => loopbackArm(name, { tools, servers, runtimeFlags }));
   }
   const names = armNames(args.arms, NAMESPACE_ARMS, NAMESPACE_DEFAULT);
+  requireRoot();
   const original = await originalAt(args.peer);
   await removeNamespaces(isStale);
   const parts = { tools, original, runtimeFlags, socks: args.socks };
@@ -231,22 +232,27 @@ async function main(opened: AsyncDisposableStack): Promise<number> {
 
 // Whatever ends the run, what it opened is closed: processes, namespaces, folders.
 await using opened = new AsyncDisposableStack();
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  Deno.addSignalListener(signal, async () => {
-    try {
-      await opened.disposeAsync();
-    } finally {
-      // A chain that was just being started belongs to nobody yet.
-      if (Deno.args.some((arg) => arg.startsWith("--peer"))) {
-        await removeNamespaces((pid) => pid === Deno.pid);
-      }
-      Deno.exit(130);
+let stopping: Promise<never> | null = null;
+
+async function stop(): Promise<never> {
+  try {
+    await opened.disposeAsync();
+  } finally {
+    // A chain that was just being started belongs to nobody yet.
+    if (Deno.args.some((arg) => arg.startsWith("--peer"))) {
+      await removeNamespaces((pid) => pid === Deno.pid);
     }
-  });
+    Deno.exit(130);
+  }
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  Deno.addSignalListener(signal, () => void (stopping ??= stop()));
 }
 try {
   Deno.exitCode = await main(opened);
 } catch (error) {
+  await stopping; // What was measured has just been taken away; that it fails then is no news.
   if (!(error instanceof ToolError)) throw error;
   print(error.message);
   Deno.exitCode = 1;
