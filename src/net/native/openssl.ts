@@ -1,5 +1,6 @@
 // OpenSSL 3 as bound functions, its queue of errors, and its numbers.
 import { assert } from "../../base/assert.ts";
+import type { LibraryScope } from "./fips.ts";
 import type { LibraryPaths } from "./libraries.ts";
 import { nativeBytes } from "./native_bytes.ts";
 import { openLibrary } from "./open_library.ts";
@@ -35,6 +36,14 @@ const INIT_NO_LOAD_CONFIG = 0x80n;
 /** Else the library frees its own memory at the process's end while another thread still uses it. */
 const INIT_NO_ATEXIT = 0x80000n;
 
+/** Where objects are made, as arguments of the library; nulls: its default. */
+interface Scope {
+  readonly context: Pointer | null;
+  /** The property query, ending in 0. */
+  readonly query: Uint8Array<ArrayBuffer> | null;
+}
+const NO_SCOPE: Scope = { context: null, query: null };
+
 /** One entry of the queue of errors (ERR_get_error(3)). */
 export interface OpenSslError {
   /** `ERR_LIB_…` */
@@ -59,6 +68,7 @@ export class OpenSsl {
   /** `OpenSSL_version_num()`: 0xMNN00PP0. */
   readonly number: number;
   readonly #libraries: readonly (SslLibrary | CryptoLibrary)[];
+  #scope: Scope | null = null;
   readonly #errnoAt: Pointer;
   readonly #errnoBytes = nativeBytes(4);
   readonly #errno = new Int32Array(this.#errnoBytes.buffer);
@@ -90,6 +100,31 @@ export class OpenSsl {
     }
     opened.close();
     throw new NativeStartError(`Cannot use ${libssl}: ${opened.text} does not initialize`);
+  }
+
+  /**
+   * Makes contexts, keys and certificates in `scope` from now on: those of a FIPS provider. Once, before any is made.
+   * The scope outlives them all.
+   */
+  enter({ context, properties }: LibraryScope): void {
+    assert(this.#scope === null, "The library is entered once");
+    const query = nativeBytes(properties.length + 1);
+    new TextEncoder().encodeInto(properties, query);
+    this.#scope = { context, query };
+  }
+
+  /** A new SSL_CTX; null where the library cannot. The caller frees it. */
+  newContext(): Pointer | null {
+    const { context, query } = this.#scope ?? NO_SCOPE;
+    return this.made(
+      KINDS.context,
+      this.ssl.SSL_CTX_new_ex(context, query, this.ssl.TLS_method()),
+    );
+  }
+
+  freeContext(context: Pointer): void {
+    this.ssl.SSL_CTX_free(context);
+    this.objects.freed(KINDS.context);
   }
 
   /** Empties the queue of errors: before each operation whose failure is told by it. */
@@ -134,10 +169,15 @@ export class OpenSsl {
 
   /** Reads one DER certificate; null where the library cannot. The caller frees it. */
   certificate(der: Uint8Array<ArrayBuffer>): Pointer | null {
-    return this.#decode(
-      der,
-      (bio) => this.made(KINDS.certificate, this.crypto.d2i_X509_bio(bio, null)),
-    );
+    const { context, query } = this.#scope ?? NO_SCOPE;
+    return this.#decode(der, (bio) => {
+      const slot = BigUint64Array.of(this.crypto.newCertificate(context, query));
+      assert(slot[0] !== 0n, "Out of memory");
+      const read = this.crypto.d2i_X509_bio(bio, new Uint8Array(slot.buffer));
+      // Unless it freed the empty one itself, as it does where the encoding is bad.
+      if (read === null && slot[0] !== 0n) this.crypto.freeCertificateAt(slot[0]!);
+      return this.made(KINDS.certificate, read);
+    });
   }
 
   freeCertificate(certificate: Pointer): void {
@@ -147,9 +187,10 @@ export class OpenSsl {
 
   /** Imports a PKCS#8 DER key; null where the library cannot. It keeps no reference to `der`; the caller frees the key. */
   privateKey(der: Uint8Array<ArrayBuffer>): Pointer | null {
+    const { context, query } = this.#scope ?? NO_SCOPE;
     return this.#decode(
       der,
-      (bio) => this.made(KINDS.key, this.crypto.d2i_PrivateKey_bio(bio, null)),
+      (bio) => this.made(KINDS.key, this.crypto.d2i_PrivateKey_ex_bio(bio, null, context, query)),
     );
   }
 

@@ -7,7 +7,7 @@
 export const LIBSSL_SYMBOLS = {
   OPENSSL_init_ssl: { parameters: ["u64", "pointer"], result: "i32" },
   TLS_method: { parameters: [], result: "pointer" },
-  SSL_CTX_new: { parameters: ["pointer"], result: "pointer" },
+  SSL_CTX_new_ex: { parameters: ["pointer", "buffer", "pointer"], result: "pointer" },
   SSL_CTX_free: { parameters: ["pointer"], result: "void" },
   contextControl: {
     name: "SSL_CTX_ctrl",
@@ -80,8 +80,14 @@ export const LIBCRYPTO_SYMBOLS = {
     parameters: ["pointer", "i32", "i32", "pointer"],
     result: "i32",
   },
-  d2i_X509_bio: { parameters: ["pointer", "pointer"], result: "pointer" },
-  d2i_PrivateKey_bio: { parameters: ["pointer", "pointer"], result: "pointer" },
+  /** An empty certificate, as its address: what {@link d2i_X509_bio} fills is told by an address in a buffer. */
+  newCertificate: { name: "X509_new_ex", parameters: ["pointer", "buffer"], result: "u64" },
+  d2i_X509_bio: { parameters: ["pointer", "buffer"], result: "pointer" },
+  d2i_PrivateKey_ex_bio: {
+    parameters: ["pointer", "pointer", "pointer", "buffer"],
+    result: "pointer",
+  },
+  freeCertificateAt: { name: "X509_free", parameters: ["u64"], result: "void" },
   X509_free: { parameters: ["pointer"], result: "void" },
   EVP_PKEY_free: { parameters: ["pointer"], result: "void" },
   certificateBytes: { name: "i2d_X509", parameters: ["pointer", "pointer"], result: "i32" },
