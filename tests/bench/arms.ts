@@ -4,7 +4,7 @@ import { MeshCa } from "../support/mesh_ca.ts";
 import { startProxyPair } from "../support/proxy_pair.ts";
 import { type Arm, type Chain, type Entry, type Variant, VARIANT_ENV } from "./chain.ts";
 import { descriptorsHardLimit, nativeEnvironment } from "./environment.ts";
-import { Background, until } from "./processes.ts";
+import { Background, ToolError, until } from "./processes.ts";
 import { mappedOpenSslVersion } from "./tls_library.ts";
 import type { Servers, Tools } from "./tools.ts";
 
@@ -96,7 +96,7 @@ async function startOurs(name: string, variant: Variant, parts: Parts): Promise<
 }
 
 async function startNodeHttp2(variant: Variant, parts: Parts): Promise<Chain> {
-  if (variant === "unpooled") throw new Error(`${NODE_HTTP2} has one tunnel for all`);
+  if (variant === "unpooled") throw new ToolError(`${NODE_HTTP2} has one tunnel for all`);
   const block = loopbackBlock();
   const folder = await Deno.makeTempDir({ prefix: "bench-" });
   await using opened = new AsyncDisposableStack();

@@ -1,6 +1,7 @@
 // The measurements: each takes a running chain and gives numbers in the order of its measures.
 import { cpuSeconds, residentBytes } from "../support/process_stats.ts";
 import type { Arm, Chain, Variant } from "./chain.ts";
+import { dataPlaneSleeps, parseLoopReport } from "./loop_health.ts";
 import type { Measure } from "./report.ts";
 import type { Tools } from "./tools.ts";
 
@@ -148,6 +149,40 @@ const MEMORY_CELL: Cell = {
   },
 };
 
+export const IDLE_WAKES = "idle, wakes of a data plane";
+export const TURN_P99 = "50 busy connections, loop turn p99";
+
+/** The worse of the two proxies counts. */
+const LOOP_CELL: Cell = {
+  name: "loop health",
+  chain: "pooled",
+  measures: [
+    { name: IDLE_WAKES, unit: "1/s", digits: 2 },
+    { name: TURN_P99, unit: "µs", digits: 0 },
+    { name: "loop turn max since start", unit: "µs", digits: 0 },
+  ],
+  async run({ tools, chain, seconds }) {
+    if (chain.proxies === null || chain.admin === undefined) return [NaN, NaN, NaN];
+    await settle();
+    const { outboundPid, inboundPid } = chain.proxies;
+    const sleeps = () => [outboundPid, inboundPid].map(dataPlaneSleeps);
+    const before = sleeps();
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    const wakes = sleeps().map((after, at) => (after - before[at]!) / seconds);
+    await tools.load(chain.entry, { kind: "pingpong", seconds, connections: 50 });
+    const dumps = [
+      await chain.admin("outbound", "/config_dump"),
+      await chain.admin("inbound", "/config_dump"),
+    ];
+    const loops = dumps.map(parseLoopReport);
+    return [
+      Math.max(...wakes),
+      Math.max(...loops.map(({ turnP99Us }) => turnP99Us)),
+      Math.max(...loops.map(({ turnMaxUs }) => turnMaxUs)),
+    ];
+  },
+};
+
 function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 }
@@ -165,6 +200,7 @@ export const CELLS: readonly Cell[] = [
   connectCell(POOLED_CONNECTIONS, "pooled"),
   connectCell(UNPOOLED_CONNECTIONS, "unpooled"),
   MEMORY_CELL,
+  LOOP_CELL,
 ];
 
 /** Makes a chain that was just started ready to be measured. */

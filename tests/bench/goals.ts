@@ -1,6 +1,12 @@
 // What the figures must be (issue by issue), as ratios of medians of one run. Pure.
 import { DENO, NATIVE, NODE_HTTP2 } from "./arms.ts";
-import { MEMORY_PER_CONNECTION, POOLED_CONNECTIONS, UNPOOLED_CONNECTIONS } from "./cells.ts";
+import {
+  IDLE_WAKES,
+  MEMORY_PER_CONNECTION,
+  POOLED_CONNECTIONS,
+  TURN_P99,
+  UNPOOLED_CONNECTIONS,
+} from "./cells.ts";
 import type { Goal } from "./report.ts";
 import { isAtLeast } from "./tls_library.ts";
 
@@ -38,6 +44,15 @@ function denoGoals(): Goal[] {
       against: null,
       atMost: DELAYED_SHARE_MAX * 100,
     })),
+  ];
+}
+
+/** What its loop owes whatever it runs beside. */
+function loopGoals(): Goal[] {
+  const own = { arm: NATIVE, against: null };
+  return [
+    { ...own, name: `${NATIVE}: ${IDLE_WAKES}, per second`, measure: IDLE_WAKES, atMost: 2 },
+    { ...own, name: `${NATIVE}: ${TURN_P99}, µs`, measure: TURN_P99, atMost: 2_000 },
   ];
 }
 
@@ -83,7 +98,7 @@ export function goalsOf(ran: {
   const { original, openSsl } = ran;
   const judged = openSsl !== null && isAtLeast(openSsl, OPENSSL_FOR_GOALS);
   const goals = original === null
-    ? [...denoGoals(), ...nativeGoals(openSsl)]
+    ? [...denoGoals(), ...nativeGoals(openSsl), ...loopGoals()]
     : judged
     ? originalGoals(original)
     : [];

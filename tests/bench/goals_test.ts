@@ -10,9 +10,10 @@ function names(ran: Partial<Parameters<typeof goalsOf>[0]>): string[] {
 }
 
 Deno.test("goalsOf() compares only arms that ran", () => {
-  assert(names({}).every((name) => name.startsWith("native / deno") || name.startsWith("deno:")));
+  assert(names({}).every((name) => /^(native \/ deno|native|deno): /.test(name)));
   assert(names({ arms: ["deno", "node:http2"] }).some((name) => name.includes("node:http2")));
-  assertEquals(names({ arms: ["native"] }), []);
+  assert(names({ arms: ["native"] }).every((name) => name.startsWith("native: ")));
+  assertEquals(names({ arms: ["original"] }), []);
 });
 
 Deno.test("goalsOf() leaves out what was not measured", () => {
