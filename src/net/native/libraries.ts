@@ -89,48 +89,34 @@ const VERSION_SYMBOLS = {
   OpenSSL_version: { parameters: ["i32"], result: "pointer" },
 } as const;
 
-const INITIALIZE_SYMBOLS = {
-  OPENSSL_init_crypto: { parameters: ["u64", "pointer"], result: "i32" },
-} as const;
-
-/** `OPENSSL_INIT_NO_LOAD_CONFIG` */
-const NO_CONFIGURATION = 0x80n;
-
-/** Both libraries, open until disposed of: by then whoever needs them has opened them too. */
-export interface CheckedLibraries extends LibraryVersion, Disposable {}
-
 /**
- * Opens both libraries, libcrypto first (so that libssl finds this one, wherever it lies), makes sure that they are one
- * OpenSSL 3, and keeps the library from reading configuration files of the system: what it does is what we tell it.
- * At start only, with unscoped ffi.
+ * Looks at both libraries and makes sure that they are one OpenSSL 3. At start only, with unscoped ffi; nothing of them is
+ * initialized, and what was opened is closed again.
  * @throws {NativeStartError}
  */
-export function checkLibraries({ libssl, libcrypto }: LibraryPaths): CheckedLibraries {
+export function checkLibraries({ libssl, libcrypto }: LibraryPaths): LibraryVersion {
   using opened = new DisposableStack();
   const crypto = openLibrary(libcrypto, VERSION_SYMBOLS);
   opened.defer(() => crypto.close());
   const version = versionOf(crypto);
+  const line = crypto.symbols.OpenSSL_version(0);
   if (version.number < OPENSSL_3 || version.number >= OPENSSL_4) {
     throw new NativeStartError(
       `Cannot use ${libcrypto}: it is ${version.text}, need OpenSSL 3.0 or newer of major version 3`,
     );
   }
-  const initialize = openLibrary(libcrypto, INITIALIZE_SYMBOLS);
-  opened.defer(() => initialize.close());
-  if (initialize.symbols.OPENSSL_init_crypto(NO_CONFIGURATION, null) !== 1) {
-    throw new NativeStartError(`Cannot use ${libcrypto}: ${version.text} does not initialize`);
-  }
-  // A symbol asked of libssl is also looked for in what it needs: this is its own libcrypto's version.
+  // Opened while libcrypto is, so that it finds this one, wherever it lies. A symbol asked of it is also looked for in
+  // what it needs, and the text lies in libcrypto: this is the one it works with.
   const ssl = openLibrary(libssl, VERSION_SYMBOLS);
   opened.defer(() => ssl.close());
-  const other = versionOf(ssl);
-  if (other.number !== version.number) {
+  if (!Deno.UnsafePointer.equals(ssl.symbols.OpenSSL_version(0), line)) {
     throw new NativeStartError(
-      `Cannot use ${libssl}: it belongs to ${other.text}, and ${libcrypto} is ${version.text}`,
+      `Cannot use ${libssl}: it needs another libcrypto (${
+        versionOf(ssl).text
+      }) than ${libcrypto} (${version.text})`,
     );
   }
-  const held = opened.move();
-  return { ...version, [Symbol.dispose]: () => held.dispose() };
+  return version;
 }
 
 function versionOf(library: Deno.DynamicLibrary<typeof VERSION_SYMBOLS>): LibraryVersion {
