@@ -51,6 +51,8 @@ const WORKLOADS: readonly TestWorkload[] = [
   { name: "plain", namespace: "default", serviceAccount: "plain", ip: PLAIN_IP, protocol: "TCP" },
 ];
 
+const INBOUND_REDIRECT = { port: 15006, exceptPorts: [15008] };
+
 const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]);
 
 export function identityOf({ namespace, serviceAccount }: LocalWorkloadName): SpiffeId {
@@ -171,6 +173,10 @@ export interface WorldOptions {
   readonly plan?: (question: LinkQuestion) => LinkPlan;
   readonly onLink?: (link: Link) => void;
   readonly router?: Partial<RouterSettings>;
+  /** Hosts whose plaintext from elsewhere is captured into 15006. */
+  readonly redirected?: readonly string[];
+  /** Hosts permit transparent listeners and foreign source addresses. */
+  readonly transparent?: boolean;
 }
 
 /** A source that has its certificate, or says why it has none. */
@@ -263,7 +269,9 @@ export class DataPlaneWorld {
   #state(policies: readonly unknown[]): MeshState {
     const { workloads = WORKLOADS, services = [] } = this.#options;
     const file = { ...JSON.parse(meshFileText({ workloads, policies })), services };
-    return new MeshState(parseMeshFile(JSON.stringify(file), { source: "test" }));
+    // JSON is YAML, but has no tags.
+    const text = JSON.stringify(file).replaceAll('"!Presence"', "!Presence []");
+    return new MeshState(parseMeshFile(text, { source: "test" }));
   }
 
   /** As a push over xDS would. */
@@ -274,7 +282,13 @@ export class DataPlaneWorld {
   network(ip: string): Network {
     let network = this.#networks.get(ip);
     if (network === undefined) {
-      network = this.fabric.network({ label: ip, ips: [ip] });
+      const { redirected = [], transparent = false } = this.#options;
+      network = this.fabric.network({
+        label: ip,
+        ips: [ip],
+        transparent,
+        ...(redirected.includes(ip) ? { inboundRedirect: INBOUND_REDIRECT } : {}),
+      });
       this.#networks.set(ip, network);
     }
     return network;

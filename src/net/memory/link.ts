@@ -16,6 +16,8 @@ export interface LinkParts {
   /** The dialling end's address, and the one it dialled. */
   readonly client: SocketAddress;
   readonly server: SocketAddress;
+  /** What the accepting end takes for its own address: another one where it was redirected. */
+  readonly serverLocal: SocketAddress;
   readonly clientKeepalive: Keepalive | null;
   readonly serverKeepalive: Keepalive | null;
   /** Called once per end. */
@@ -60,7 +62,7 @@ export class Link {
       pool,
       plan,
       peer: client,
-      local: server,
+      local: parts.serverLocal,
       incoming: this.#toServer,
       outgoing: this.#toClient,
       keepalive: parts.serverKeepalive,

@@ -10,7 +10,11 @@ import type { Keepalive } from "../network.ts";
 import { Link } from "./link.ts";
 import { DELIVER_BYTES_MAX, type LinkPlan, PERFECT_LINK } from "./link_plan.ts";
 import type { MemoryListener } from "./memory_listener.ts";
-import { MemoryNetwork, type MemoryNetworkOptions } from "./memory_network.ts";
+import {
+  type InboundRedirect,
+  MemoryNetwork,
+  type MemoryNetworkOptions,
+} from "./memory_network.ts";
 import { PoisonedBlockPool } from "./poisoned_pool.ts";
 
 /** First port given to a socket that asked for none. */
@@ -34,13 +38,19 @@ export interface MemoryFabricOptions {
   readonly onLink?: (link: Link) => void;
 }
 
+/** For `MemoryFabric`: who hears of a dial, at which address of its host. */
+export interface Arrival {
+  readonly listener: MemoryListener;
+  readonly at: SocketAddress;
+}
+
 /** For `MemoryFabric.connect`: who dialled whom. */
 export interface Dialled {
   readonly from: MemoryNetwork;
   readonly source: SocketAddress;
   readonly destination: SocketAddress;
   readonly keepalive: Keepalive | null;
-  readonly listener: MemoryListener;
+  readonly arrival: Arrival;
 }
 
 /**
@@ -61,6 +71,7 @@ export class MemoryFabric {
   readonly #networks: MemoryNetwork[] = [];
   readonly #listeners = new Map<string, MemoryListener>();
   readonly #hostOfIp = new Map<string, string>();
+  readonly #inboundRedirects = new Map<string, InboundRedirect>();
   #nextPort = EPHEMERAL_PORT_FIRST;
 
   constructor(options: MemoryFabricOptions) {
@@ -75,6 +86,9 @@ export class MemoryFabric {
     assert(options.ips.length > 0, "A host has at least one address");
     for (const ip of options.ips) this.#hostOfIp.set(ip, options.ips[0]!);
     const network = new MemoryNetwork(this, options);
+    if (options.inboundRedirect !== undefined) {
+      this.#inboundRedirects.set(network.host, options.inboundRedirect);
+    }
     this.#networks.push(network);
     return network;
   }
@@ -87,17 +101,29 @@ export class MemoryFabric {
   }
 
   /** For `MemoryDial`: who answers `from` at that address, or why nobody does. */
-  findListener(from: MemoryNetwork, address: SocketAddress): MemoryListener | NetError {
-    const { redirectPort } = from;
-    const target = redirectPort === null ? address : { ip: from.host, port: redirectPort };
-    const host = isLoopback(target.ip) ? from.host : this.#hostOfIp.get(target.ip);
+  arrivalOf(from: MemoryNetwork, address: SocketAddress): Arrival | NetError {
+    const at = this.#redirected(from, address);
+    const host = this.#hostOf(from, at.ip);
     if (host === undefined) return new NetError("EHOSTUNREACH");
-    const wildcards = isIpv6(target.ip) ? ["::"] : ["0.0.0.0", "::"];
-    for (const ip of [target.ip, ...wildcards]) {
-      const found = this.#listeners.get(listenerKey(host, { ip, port: target.port }));
-      if (found !== undefined) return found;
+    const wildcards = isIpv6(at.ip) ? ["::"] : ["0.0.0.0", "::"];
+    for (const ip of [at.ip, ...wildcards]) {
+      const listener = this.#listeners.get(listenerKey(host, { ip, port: at.port }));
+      if (listener !== undefined) return { listener, at };
     }
     return new NetError("ECONNREFUSED");
+  }
+
+  #hostOf(from: MemoryNetwork, ip: string): string | undefined {
+    return isLoopback(ip) ? from.host : this.#hostOfIp.get(ip);
+  }
+
+  /** What a host dials itself goes over its loopback interface, where nothing is captured on its way in. */
+  #redirected(from: MemoryNetwork, address: SocketAddress): SocketAddress {
+    if (from.redirectPort !== null) return { ip: from.host, port: from.redirectPort };
+    const host = this.#hostOf(from, address.ip);
+    const rule = host === undefined ? undefined : this.#inboundRedirects.get(host);
+    if (rule === undefined || host === from.host) return address;
+    return rule.exceptPorts.includes(address.port) ? address : { ip: address.ip, port: rule.port };
   }
 
   /** For `MemoryListener`: false when the address is taken. */
@@ -132,7 +158,8 @@ export class MemoryFabric {
 
   /** For `MemoryDial`: makes the connection, hands its server end to the listener and returns the client's. */
   connect(plan: LinkPlan, dialled: Dialled): Channel {
-    const { from, listener } = dialled;
+    const { from, arrival } = dialled;
+    const { listener } = arrival;
     let openEnds = 2;
     const link: Link = new Link({
       clock: this.clock,
@@ -141,6 +168,7 @@ export class MemoryFabric {
       plan,
       client: dialled.source,
       server: dialled.destination,
+      serverLocal: listener.captured ? dialled.destination : arrival.at,
       clientKeepalive: dialled.keepalive,
       serverKeepalive: listener.keepalive,
       onEndGone: (end) => {

@@ -10,6 +10,8 @@ import type { MemoryNetwork } from "./memory_network.ts";
 /** Hands each connection to its owner in a turn of its own; those not yet handed over die with it. */
 export class MemoryListener implements Listener {
   readonly transparent: boolean;
+  /** Accepted channels show where their peer wanted to go, not where they came to. */
+  readonly captured: boolean;
   readonly network: MemoryNetwork;
   readonly keepalive: Keepalive | null;
   readonly #fabric: MemoryFabric;
@@ -22,12 +24,17 @@ export class MemoryListener implements Listener {
     fabric: MemoryFabric,
     network: MemoryNetwork,
     onChannel: (channel: Channel) => void,
-    options: { readonly keepalive: Keepalive | null; readonly transparent: boolean },
+    options: {
+      readonly keepalive: Keepalive | null;
+      readonly captured: boolean;
+      readonly transparent: boolean;
+    },
   ) {
     this.#fabric = fabric;
     this.network = network;
     this.#onChannel = onChannel;
     this.keepalive = options.keepalive;
+    this.captured = options.captured;
     this.transparent = options.transparent;
   }
 

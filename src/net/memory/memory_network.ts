@@ -27,11 +27,20 @@ export interface MemoryNetworkOptions {
   readonly ips: readonly string[];
   /**
    * Everything dialled from here goes to this port of the own host instead, where the accepted channel's `local`
-   * is the original destination: an application whose traffic is captured.
+   * is the original destination if the listener asks (`captured`): an application whose traffic is captured.
    */
   readonly redirectPort?: number;
+  /** The host's: whatever other hosts dial to it is captured on its way in, in the same way. */
+  readonly inboundRedirect?: InboundRedirect;
   /** What `CAP_NET_ADMIN` permits: transparent listeners, and dialling from addresses of others. Default false. */
   readonly transparent?: boolean;
+}
+
+/** A REDIRECT of the kernel on connections that come from elsewhere. */
+export interface InboundRedirect {
+  readonly port: number;
+  /** Ports that stay what they are: HBONE's. */
+  readonly exceptPorts: readonly number[];
 }
 
 /**
@@ -71,9 +80,10 @@ export class MemoryNetwork implements Network {
     onChannel: (channel: Channel) => void,
     done: Done<Listener>,
   ): Cancel {
-    const { keepalive, transparent = "never" } = options;
+    const { keepalive, captured = false, transparent = "never" } = options;
     const listener = new MemoryListener(this.#fabric, this, onChannel, {
       keepalive,
+      captured,
       transparent: transparent !== "never" && this.#transparent,
     });
     const started = this.#fabric.clock.after(0, () => {
@@ -201,14 +211,14 @@ class MemoryDial implements Cancel {
       if (plan.connect === "vanish") return this.#fail(new NetError("ETIMEDOUT"));
       if (plan.connect === "unreachable") return this.#fail(new NetError("EHOSTUNREACH"));
       if (plan.connect === "refuse") return this.#fail(new NetError("ECONNREFUSED"));
-      const found = this.#fabric.findListener(this.#network, address);
+      const found = this.#fabric.arrivalOf(this.#network, address);
       if (found instanceof ProxyError) return this.#fail(found);
       this.#done(this.#fabric.connect(plan, {
         from: this.#network,
         source,
         destination: address,
         keepalive: options.keepalive,
-        listener: found,
+        arrival: found,
       }));
     });
   }

@@ -289,7 +289,7 @@ Deno.test("MemoryNetwork with a redirect port captures what an application dials
   const listening = new Outcome<Listener>();
   proxy.listen(
     { ip: "0.0.0.0", port: 15001 },
-    { backlog: 1, keepalive: null },
+    { backlog: 1, keepalive: null, captured: true },
     (channel) => void captured.push(channel),
     listening.done,
   );
@@ -303,6 +303,103 @@ Deno.test("MemoryNetwork with a redirect port captures what an application dials
   captured[0]!.reset(null);
   dialled.value.reset(null);
   listening.value.close();
+  finish();
+});
+
+Deno.test("MemoryNetwork captures what others dial to a host, but not its own dials nor excepted ports", () => {
+  const { fabric, clock, client, finish } = world();
+  const inboundRedirect = { port: 15006, exceptPorts: [15008] };
+  const pod = fabric.network({ label: "pod", ips: ["10.1.0.1"], inboundRedirect });
+  const app = fabric.network({ label: "app", ips: ["10.1.0.1"] });
+  const heard: string[] = [];
+  const listeners: Listener[] = [];
+  const ends: Channel[] = [];
+  for (
+    const { port, captured } of [
+      { port: 15006, captured: true },
+      { port: 15008, captured: false },
+      { port: 80, captured: false },
+    ]
+  ) {
+    const listening = new Outcome<Listener>();
+    pod.listen({ ip: "::", port }, { backlog: 1, keepalive: null, captured }, (channel) => {
+      heard.push(`${port} for ${channel.local.ip}:${channel.local.port}`);
+      ends.push(channel);
+    }, listening.done);
+    clock.runUntilIdle();
+    listeners.push(listening.value);
+  }
+  for (const [network, port] of [[client, 80], [client, 15008], [app, 80]] as const) {
+    const dialled = new Outcome<Channel>();
+    network.dial({ ip: "10.1.0.1", port }, DIAL, dialled.done);
+    clock.runUntilIdle();
+    assertEquals(dialled.value.peer, { ip: "10.1.0.1", port });
+    ends.push(dialled.value);
+  }
+  assertEquals(heard, ["15006 for 10.1.0.1:80", "15008 for 10.1.0.1:15008", "80 for 10.1.0.1:80"]);
+  for (const end of ends) end.reset(null);
+  for (const listener of listeners) listener.close();
+  finish();
+});
+
+Deno.test("MemoryNetwork shows a redirected channel's own address to a listener that does not ask", () => {
+  const { fabric, clock, finish } = world();
+  const app = fabric.network({ label: "app", ips: ["10.1.0.1"], redirectPort: 15001 });
+  const listening = new Outcome<Listener>();
+  const accepted: Channel[] = [];
+  app.listen(
+    { ip: "0.0.0.0", port: 15001 },
+    { backlog: 1, keepalive: null },
+    (channel) => void accepted.push(channel),
+    listening.done,
+  );
+  clock.runUntilIdle();
+  const dialled = new Outcome<Channel>();
+  app.dial({ ip: "203.0.113.5", port: 443 }, DIAL, dialled.done);
+  clock.runUntilIdle();
+  assertEquals(accepted[0]!.local, { ip: "10.1.0.1", port: 15001 });
+  for (const end of [accepted[0]!, dialled.value]) end.reset(null);
+  listening.value.close();
+  finish();
+});
+
+Deno.test.each(
+  [
+    { asked: "never", permitted: true, expected: false },
+    { asked: "try", permitted: true, expected: true },
+    { asked: "try", permitted: false, expected: false },
+    { asked: "must", permitted: true, expected: true },
+    { asked: "must", permitted: false, expected: "EPERM" },
+  ] as const,
+)(
+  "MemoryNetwork asked for transparency ($asked, permitted: $permitted)",
+  ({ asked, permitted, expected }) => {
+    const { fabric, clock, finish } = world();
+    const pod = fabric.network({ label: "pod", ips: ["10.1.0.1"], transparent: permitted });
+    const listening = new Outcome<Listener>();
+    const options = { backlog: 1, keepalive: null, transparent: asked };
+    pod.listen({ ip: "::", port: 80 }, options, () => {}, listening.done);
+    clock.runUntilIdle();
+    const outcome = listening.only;
+    if ("close" in outcome) outcome.close();
+    assertEquals("close" in outcome ? outcome.transparent : outcome.code, expected);
+    finish();
+  },
+);
+
+Deno.test("MemoryNetwork.dial() from a foreign address needs a host that may", () => {
+  const { fabric, clock, client, listen, accepted, finish } = world();
+  listen();
+  const may = fabric.network({ label: "may", ips: ["10.0.0.4"], transparent: true });
+  const outcomes = [client, may].map((network) => {
+    const dialled = new Outcome<Channel>();
+    network.dial(SERVER, { ...DIAL, sourceIp: "10.9.9.9", spoof: true }, dialled.done);
+    clock.runUntilIdle();
+    return dialled;
+  });
+  assertEquals(outcomes[0]!.error.code, "EPERM");
+  assertEquals(accepted.map(({ peer }) => peer.ip), ["10.9.9.9"]);
+  outcomes[1]!.value.reset(null);
   finish();
 });
 
