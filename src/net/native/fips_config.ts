@@ -39,14 +39,16 @@ export function fipsConfiguration(
       }: need an absolute path of letters, digits and ._+@:/-`,
     );
   }
-  if (installed !== null && !new RegExp(`^\\s*\\[\\s*${SECTION}\\s*\\]`, "m").test(installed)) {
+  if (
+    installed !== null && !new RegExp(`^[ \\t]*\\[[ \\t]*${SECTION}[ \\t]*\\]`, "m").test(installed)
+  ) {
     throw new NativeStartError(
       `Cannot use FIPS_CONFIG_PATH=${configPath}: it has no section [${SECTION}], as "openssl fipsinstall" writes it`,
     );
   }
   return [
     "openssl_conf = proxy_start",
-    (installed ?? "").replace(/^\s*activate\s*=.*$/gm, ""),
+    (installed ?? "").replace(/^[ \t]*activate[ \t]*=.*$/gm, ""),
     "[proxy_start]",
     "providers = proxy_providers",
     "[proxy_providers]",
