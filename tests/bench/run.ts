@@ -9,7 +9,7 @@
 //   --peer PATH      a binary of the original, built elsewhere; needs root, for network namespaces
 //   --socks          with --peer, enter native by SOCKS5 too
 //   --results DIR    where the JSON goes (bench-results/)
-//   --flags "…"      flags of the runtime for our processes, as --cpu-prof
+//   --flags="…"      flags of the runtime for our processes, as --cpu-prof
 import { parseArgs } from "@std/cli/parse-args";
 import { LOOPBACK_ARMS, LOOPBACK_DEFAULT, loopbackArm, NATIVE } from "./arms.ts";
 import { busiest, describeBusy, processTimes } from "./busiest.ts";
