@@ -3,9 +3,9 @@ import { ProxyError } from "./base/errors.ts";
 
 /** One thing the program will do that the runtime's sandbox must allow. */
 export interface Need {
-  readonly kind: "net" | "read" | "write" | "env";
-  /** As after the flag's `=`: `127.0.0.1:15080`, a path, or a variable's name. */
-  readonly what: string;
+  readonly kind: "net" | "read" | "write" | "env" | "ffi";
+  /** As after the flag's `=`: `127.0.0.1:15080`, a path, or a variable's name; null: the flag without a list. */
+  readonly what: string | null;
   /** Completes "needed to …". */
   readonly why: string;
 }
@@ -16,7 +16,9 @@ export class PermissionMissingError extends ProxyError {
 }
 
 function isGranted({ kind, what }: Need): boolean {
-  const descriptor: Deno.PermissionDescriptor = kind === "net"
+  const descriptor: Deno.PermissionDescriptor = what === null
+    ? { name: kind }
+    : kind === "net"
     ? { name: "net", host: what }
     : kind === "env"
     ? { name: "env", variable: what }
@@ -26,7 +28,8 @@ function isGranted({ kind, what }: Need): boolean {
 
 /** The sentence for one missing grant. */
 export function describeNeed({ kind, what, why }: Need): string {
-  return `Missing permission --allow-${kind}=${what}: needed to ${why}`;
+  const flag = what === null ? `--allow-${kind}` : `--allow-${kind}=${what}`;
+  return `Missing permission ${flag}: needed to ${why}`;
 }
 
 /**

@@ -3,7 +3,8 @@ import config from "../../deno.json" with { type: "json" };
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-export type PermissionSet = Readonly<Record<string, readonly string[]>>;
+/** Lists by kind; true: all of the kind. */
+export type PermissionSet = Readonly<Record<string, readonly string[] | boolean>>;
 
 export const PERMISSION_SETS: Readonly<Record<string, PermissionSet>> = config.permissions;
 
@@ -13,13 +14,17 @@ export interface Grant {
   readonly what: string;
 }
 
+/** The grants that can be taken away one by one. */
 export function grantsOf(set: PermissionSet): Grant[] {
-  return Object.entries(set).flatMap(([kind, list]) => list.map((what) => ({ kind, what })));
+  return Object.entries(set).flatMap(([kind, list]) =>
+    typeof list === "boolean" ? [] : list.map((what) => ({ kind, what }))
+  );
 }
 
 /** The set as command-line flags, less one grant if asked. */
 export function flagsOf(set: PermissionSet, without?: Grant): string[] {
   return Object.entries(set).flatMap(([kind, list]) => {
+    if (typeof list === "boolean") return list ? [`--allow-${kind}`] : [];
     const left = list.filter((what) => kind !== without?.kind || what !== without.what);
     return left.length === 0 ? [] : [`--allow-${kind}=${left.join(",")}`];
   });
