@@ -11,9 +11,9 @@ import {
 import { connectTo, HboneClient } from "../tests/support/hbone_client.ts";
 import { ProxyError } from "./base/errors.ts";
 import { SeededRandom } from "./base/random.ts";
-import { type DataPlane, startDataPlane } from "./dataplane.ts";
+import { type DataPlane, type DataPlaneStats, startDataPlane } from "./dataplane.ts";
 import { PERFECT_LINK } from "./net/memory/link_plan.ts";
-import { BindError, type Listener } from "./net/network.ts";
+import { BindError, type Listener, type ListenOptions } from "./net/network.ts";
 
 /** A SOCKS5 client that has said "hello" to an echoing application through two data planes. */
 async function connected() {
@@ -95,6 +95,75 @@ Deno.test("startDataPlane() opens 15008, then 15006, then 15001, then 15080", as
     outbound: at(CLIENT_IP, 15001),
     socks5: at("127.0.0.1", 15080),
   });
+  world.dispose();
+});
+
+Deno.test("startDataPlane() gives each listener its socket options (spec/data-path §5.3)", async () => {
+  const world = await DataPlaneWorld.create();
+  const asked = new Map<number, ListenOptions>();
+  const network = world.network(CLIENT_IP);
+  const listen = network.listen.bind(network);
+  network.listen = (address, options, ...rest) => {
+    asked.set(address.port, options);
+    return listen(address, options, ...rest);
+  };
+  const keepalive = { idleMs: 10_000, intervalMs: 2_000, probes: 5 };
+  world.client({ settings: { keepalive, userTimeoutMs: 20_000 } });
+  const all = { backlog: 128, transparent: "try" as const };
+  const captured = { ...all, keepalive, userTimeoutMs: 20_000, captured: true };
+  assertEquals(Object.fromEntries(asked), {
+    15008: { ...all, keepalive: null },
+    15006: captured,
+    15001: captured,
+    15080: { ...all, keepalive: null },
+  });
+  world.dispose();
+});
+
+Deno.test("startDataPlane() fails where listeners must be transparent and cannot (ENABLE_ORIG_SRC=true)", async () => {
+  const world = await DataPlaneWorld.create();
+  const { outcome } = world.tryPlane(CLIENT, CLIENT_IP, { settings: { originalSource: "must" } });
+  assertEquals(
+    outcome instanceof BindError && outcome.message,
+    `failed to bind to address ${CLIENT_IP}:15008: Operation not permitted (os error 1)`,
+  );
+  assertEquals(world.fabric.openSockets, 0);
+  world.dispose();
+});
+
+Deno.test("startDataPlane() takes all of its listeners' ports for its own where nothing else is said", async () => {
+  const world = await DataPlaneWorld.create({ redirected: [SERVER_IP] });
+  const events = new NotedEvents();
+  const planes: (DataPlane | ProxyError)[] = [];
+  startDataPlane({
+    network: world.network(SERVER_IP),
+    router: world.router,
+    certificates: world.sources.get(CLIENT.name)!,
+    events,
+    clock: world.clock,
+    random: new SeededRandom(1),
+    local: CLIENT,
+    listeners: {
+      inboundPlaintext: { ip: SERVER_IP, port: 15006 },
+      socks5: { ip: "127.0.0.1", port: 1080 },
+    },
+  }, (outcome) => planes.push(outcome));
+  world.clock.runUntilIdle();
+  world.planes.push(planes[0] as DataPlane);
+  const user = world.dial(CLIENT_IP, { ip: SERVER_IP, port: 1080 });
+  world.drive(() => user.ended);
+  assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
+  user.channel.reset(null);
+  world.dispose();
+});
+
+Deno.test("DataPlane.stats() calls back with what statsNow() says", async () => {
+  const { world, client, user } = await connected();
+  const heard: DataPlaneStats[] = [];
+  client.plane.stats((stats) => heard.push(stats));
+  assertEquals(heard, [client.plane.statsNow()]);
+  assertEquals(heard[0]!.connections, 1);
+  user.channel.reset(null);
   world.dispose();
 });
 

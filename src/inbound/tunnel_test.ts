@@ -383,3 +383,18 @@ Deno.test("InboundTunnel blocks a sender when the application does not read, and
   world.drive(() => app.conversations[0]!.bytes === sent);
   world.dispose();
 });
+
+// Source addresses (spec/data-path §3.5).
+
+Deno.test.each([
+  { transparent: true, expected: CLIENT_IP, name: "T1: where the listener is transparent" },
+  { transparent: false, expected: SERVER_IP, name: "T2: not where it could not be" },
+])("InboundTunnel dials in its peer's name ($name)", async ({ transparent, expected }) => {
+  const { world, client, plane } = await serverWorld({ transparent });
+  const app = world.app(APP);
+  const call = client.call(connectTo(AUTHORITY));
+  world.clock.advance(1);
+  assertEquals(plane.local.inbound!.transparent, transparent);
+  assertEquals([call.status, app.conversations[0]!.channel.peer.ip], ["200", expected]);
+  world.dispose();
+});

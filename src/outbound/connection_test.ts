@@ -102,6 +102,28 @@ Deno.test.each([15001, 15006, 15008, 15080].map((port) => ({ port })))(
   },
 );
 
+Deno.test("OutboundConnection refuses a plain hop back to the own IP's internal port, which would never end", async () => {
+  const workloads = [{ ...CLIENT, ip: CLIENT_IP, protocol: "TCP" as const }];
+  const { world, events, plane } = await clientWorld({ workloads });
+  const user = world.captured({ ip: CLIENT_IP, port: 15001 });
+  world.drive(() => user.closed);
+  assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
+  assertEquals([user.bytes, events.openedRecords.length], [0, 0]);
+  assertEquals(plane.statsNow().connections, 0);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection goes to the own IP's other ports", async () => {
+  const workloads = [{ ...CLIENT, ip: CLIENT_IP, protocol: "TCP" as const }];
+  const { world } = await clientWorld({ workloads });
+  world.app({ ip: CLIENT_IP, port: 8080 });
+  const user = world.captured({ ip: CLIENT_IP, port: 8080 });
+  user.send("hello");
+  world.drive(() => user.text === "hello");
+  user.channel.reset(null);
+  world.dispose();
+});
+
 Deno.test("OutboundConnection to the own IP's internal port is refused by the own inbound side", async () => {
   const { world, events } = await clientWorld();
   const user = world.captured({ ip: CLIENT_IP, port: 15006 });

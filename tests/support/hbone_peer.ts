@@ -15,7 +15,7 @@ import type {
 } from "../../src/h2/types.ts";
 import { Faults } from "../../src/hbone/faults.ts";
 import { DATA_PLANE_LIMITS, type DataPlaneLimits } from "../../src/hbone/limits.ts";
-import type { DataPlaneParts } from "../../src/hbone/parts.ts";
+import type { DataPlaneParts, DataPlaneSettings } from "../../src/hbone/parts.ts";
 import type { Listener, SecureChannel } from "../../src/net/network.ts";
 import type { CertificateSource } from "../../src/tls/certificate.ts";
 import {
@@ -34,6 +34,7 @@ export function testParts(
     readonly events?: NotedEvents;
     readonly limits?: Partial<DataPlaneLimits>;
     readonly certificates?: CertificateSource;
+    readonly settings?: Partial<DataPlaneSettings>;
   } = {},
 ): DataPlaneParts {
   const events = options.events ?? new NotedEvents();
@@ -55,6 +56,7 @@ export function testParts(
       userTimeoutMs: null,
       originalSource: "never",
       bindIp: null,
+      ...options.settings,
     },
     local: CLIENT,
     faults: new Faults(events),
