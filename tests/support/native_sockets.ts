@@ -15,7 +15,12 @@ export interface NativeLoopbackOptions
   extends Partial<Omit<NativeNetworkOptions, "libc" | "loop" | "objects" | "tls">> {
   /** Makes the TLS engine, and says how to close it. */
   readonly tls?: (
-    parts: { libc: Libc; loop: NativeLoop; objects: CountedObjects },
+    parts: {
+      libc: Libc;
+      loop: NativeLoop;
+      objects: CountedObjects;
+      onBug: (thrown: unknown) => void;
+    },
   ) => TlsSessions & { close(): void };
 }
 
@@ -35,7 +40,7 @@ export class NativeLoopback extends Loopback<NativeNetwork> {
     const bugs: unknown[] = [];
     const onBug = rest.onBug ?? ((thrown: unknown) => void bugs.push(thrown));
     const loop = new NativeLoop({ libc, objects, onBug });
-    const tls = makeTls?.({ libc, loop, objects }) ?? null;
+    const tls = makeTls?.({ libc, loop, objects, onBug }) ?? null;
     super(
       new NativeNetwork({
         libc,
