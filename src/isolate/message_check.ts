@@ -11,6 +11,7 @@ type Check = (value: unknown) => boolean;
 
 const number: Check = (value) => typeof value === "number";
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const descriptorOrNone: Check = (value) => value === -1 || count(value);
 const port: Check = (value) => count(value) && (value as number) < 65_536;
 const text: Check = (value) => typeof value === "string" && value.length <= NAME_CHARS_MAX;
 const flag: Check = (value) => typeof value === "boolean";
@@ -76,7 +77,7 @@ const question = kinds({
 /** One row for each message; the type makes sure that none is forgotten. */
 const SHAPES: Readonly<Record<FromDataPlane["kind"], Readonly<Record<string, Check>>>> = {
   opened: {
-    wakeFd: number,
+    wakeFd: descriptorOrNone,
     info: shape({ openssl: text, fips: orNull(text), policy: oneOf("default", "pqc") }),
   },
   failed: { code: text, message: text },
@@ -100,7 +101,7 @@ const SHAPES: Readonly<Record<FromDataPlane["kind"], Readonly<Record<string, Che
   events: { items },
   pong: { heapUsedBytes: count, heapLimitBytes: count },
   bug: { stack: text },
-  refused: { count, connectionsMax: number },
+  refused: { count, connectionsMax: count },
   dying: { reason: text },
   closed: { leaked: recordOf(count) },
 };
