@@ -17,6 +17,7 @@ import { EIO, netErrorOf } from "./errno.ts";
 import { LIBC_NAME, LIBC_PATHS, LIBC_SYMBOLS, type LibcLibrary } from "./libc_symbols.ts";
 import type { LibcSymbols } from "./libc_symbols.ts";
 import { nativeBytes } from "./native_bytes.ts";
+import { openLibrary } from "./open_library.ts";
 import { NativeStartError } from "./start_error.ts";
 import type { CountOrErrno } from "./types.ts";
 
@@ -65,18 +66,22 @@ export class Libc {
   /**
    * Opens the first libc that can be: of {@link LIBC_PATHS}, else by name. A scoped grant for one path suffices.
    * @param options.path The only one to try.
-   * @throws {NativeStartError} naming what was tried.
+   * @throws {NativeStartError} Why the first that was granted could not be opened.
    */
   static open(options: { readonly path?: string } = {}): Libc {
     const names = options.path === undefined ? [...LIBC_PATHS, LIBC_NAME] : [options.path];
-    const refused: string[] = [];
+    const failures: string[] = [];
     for (const name of names) {
-      const opened = openLibrary(name);
-      if (typeof opened !== "string") return new Libc(opened);
-      refused.push(`${name}: ${opened}`);
+      if (!isGranted(name)) continue;
+      try {
+        return new Libc(openLibrary(name, LIBC_SYMBOLS));
+      } catch (thrown) {
+        if (!(thrown instanceof NativeStartError)) throw thrown;
+        failures.push(thrown.message);
+      }
     }
     throw new NativeStartError(
-      `Cannot start the native network: no C library could be opened (${refused.join("; ")})`,
+      failures[0] ?? `Cannot open the C library: run with --allow-ffi=${names[0]} or where it is`,
     );
   }
 
@@ -401,15 +406,8 @@ function assertRange(bytes: Uint8Array, start: number, length: number): void {
   );
 }
 
-/** The library, or why it could not be opened. */
-function openLibrary(name: string): LibcLibrary | string {
+/** Asked before opening, so that no terminal is ever prompted. */
+function isGranted(name: string): boolean {
   const scope = name === LIBC_NAME ? {} : { path: name };
-  // Asked first, so that no terminal is ever prompted.
-  const { state } = Deno.permissions.querySync({ name: "ffi", ...scope });
-  if (state !== "granted") return "needs --allow-ffi";
-  try {
-    return Deno.dlopen(name, LIBC_SYMBOLS);
-  } catch (thrown) {
-    return thrown instanceof Error ? thrown.message : String(thrown);
-  }
+  return Deno.permissions.querySync({ name: "ffi", ...scope }).state === "granted";
 }
