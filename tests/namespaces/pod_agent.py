@@ -177,8 +177,7 @@ class Agent:
             sending.start()
             digest = hashlib.sha256()
             while data := connection.recv(CHUNK):
-                if outcome["received"] == 0:
-                    outcome["text"] = data[:200].decode("latin1")
+                outcome["text"] += data[: 200 - len(outcome["text"])].decode("latin1")
                 outcome["received"] += len(data)
                 digest.update(data)
             outcome["receivedSha256"] = digest.hexdigest()
