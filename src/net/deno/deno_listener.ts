@@ -6,12 +6,9 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { NetError, type ProxyError } from "../../base/errors.ts";
 import { BindError, type Listener, type ListenOptions } from "../network.ts";
 import { AcceptWatch } from "./accept_watch.ts";
+import { duplicateDescriptor } from "./descriptor.ts";
 import { netError, PermissionMissingError, type RuntimeError } from "./errors.ts";
-
-/** The runtime's private handle, as far as it is needed to duplicate the descriptor. */
-interface HandleWithDescriptor {
-  readonly _handle?: { fdForIpc?: () => number } | null;
-}
+import type { InheritedListener } from "./inherited_listeners.ts";
 
 export interface DenoListenerOptions extends ListenOptions {
   readonly clock: Clock;
@@ -19,6 +16,8 @@ export interface DenoListenerOptions extends ListenOptions {
   readonly openSockets: () => number;
   /** Called once, when the port is free again. */
   readonly onClosed: () => void;
+  /** Listens on that one, which it owns from here on, instead of binding; null: binds. */
+  readonly inherited: InheritedListener | null;
 }
 
 /** {@link Listener} on `node:net`. */
@@ -42,8 +41,19 @@ export class DenoListener implements Listener, Cancel {
     this.#done = done;
     this.watch = new AcceptWatch(options.clock.nowMs());
     this.#server = this.#createServer();
-    // Asked first: without the permission the runtime throws where nobody can catch it.
     const host = formatAddress(address);
+    if (options.transparent === "must") {
+      const text = "the deno network cannot make it transparent, IO_PROVIDER=native can";
+      const refused = new NetError("EOPNOTSUPP", { message: text });
+      if (options.inherited !== null) closeDescriptor(options.inherited.descriptor);
+      options.clock.soon({ runTask: () => this.#fail(new BindError(host, refused)) });
+      return;
+    }
+    if (options.inherited !== null) {
+      this.#adopt(host, options.inherited);
+      return;
+    }
+    // Asked first: without the permission the runtime throws where nobody can catch it.
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
       const missing = new PermissionMissingError(`--allow-net=${host}`, `listen on ${host}`);
       options.clock.soon({ runTask: () => this.#fail(missing) });
@@ -58,6 +68,19 @@ export class DenoListener implements Listener, Cancel {
       { host: address.ip, port: address.port, backlog: options.backlog },
       () => this.#listening(),
     );
+  }
+
+  /** Needs no permission: whoever opened it had it (spec/deno-runtime §3.4). */
+  #adopt(host: string, { descriptor }: InheritedListener): void {
+    const { clock, backlog } = this.#options;
+    const failed = (error: unknown) =>
+      this.#fail(new BindError(host, netError(error as RuntimeError)));
+    this.#server.once("error", failed);
+    try {
+      this.#server.listen({ fd: descriptor, backlog }, () => this.#listening());
+    } catch (error) {
+      clock.soon({ runTask: () => failed(error) });
+    }
   }
 
   get local(): SocketAddress {
@@ -149,23 +172,22 @@ export class DenoListener implements Listener, Cancel {
   }
 
   #takeSpare(): void {
-    const handle = (this.#server as unknown as HandleWithDescriptor)._handle;
-    try {
-      this.#spareDescriptor = handle?.fdForIpc?.() ?? null;
-    } catch {
-      this.#spareDescriptor = null; // Out of descriptors; asked again when it is needed.
-    }
+    this.#spareDescriptor = duplicateDescriptor(this.#server); // Where null, asked again when it is needed.
   }
 
-  /** Descriptors can be closed only through the runtime object that adopts them. */
   #dropSpare(): void {
     if (this.#spareDescriptor === null) return;
-    const server = net.createServer();
-    server.once("error", () => {});
     const descriptor = this.#spareDescriptor;
     this.#spareDescriptor = null;
-    server.listen({ fd: descriptor }, () => server.close());
+    closeDescriptor(descriptor);
   }
+}
+
+/** Descriptors can be closed only through the runtime object that adopts them. */
+function closeDescriptor(descriptor: number): void {
+  const server = net.createServer();
+  server.once("error", () => {});
+  server.listen({ fd: descriptor }, () => server.close());
 }
 
 /** True for an error that says the process or the system has no descriptor left. */

@@ -23,6 +23,7 @@ import {
   PermissionMissingError,
   type RuntimeError,
 } from "./errors.ts";
+import { InheritedListeners } from "./inherited_listeners.ts";
 import { SocketChannel } from "./socket_channel.ts";
 import { TlsSessions } from "./tls_sessions.ts";
 
@@ -36,6 +37,11 @@ export interface DenoNetworkOptions {
   readonly introductionsMax?: number;
   /** How `dialSecure` does TLS. `deno` only where `denoDialerRefusal` found nothing. Default `node`. */
   readonly tunnelDialer?: "node" | "deno";
+  /**
+   * Descriptors of listening TCP sockets that were handed over at start (`inheritedDescriptors`), taken over: the
+   * first `listen` on a socket's port listens on it and binds nothing.
+   */
+  readonly inherited?: readonly number[];
   /** Told of each connection refused because `connectionsMax` were open. */
   readonly onRefused?: (connectionsMax: number) => void;
   /** Told what a handler threw, before its connection is reset. Default: the runtime's uncaught error. */
@@ -64,6 +70,7 @@ export class DenoNetwork implements Network {
   readonly #onRefused: (connectionsMax: number) => void;
   readonly #sessions: TlsSessions;
   readonly #listeners = new Set<DenoListener>();
+  readonly #inherited: InheritedListeners;
   readonly #sockets = new Set<net.Socket>();
   #connectionsMax: number;
   #connectionsRefused = 0;
@@ -72,7 +79,9 @@ export class DenoNetwork implements Network {
   /** Connections of the `deno` dialer, which are no node sockets. */
   #denoConns = 0;
 
+  /** @throws {InheritedListenerError} where an inherited descriptor is no listening TCP socket. */
   constructor(options: DenoNetworkOptions) {
+    this.#inherited = new InheritedListeners(options.inherited ?? []);
     this.#clock = options.clock;
     this.#onBug = options.onBug ?? reportError;
     this.#onRefused = options.onRefused ?? IGNORE;
@@ -101,6 +110,16 @@ export class DenoNetwork implements Network {
     return this.#sockets.size + this.#listeners.size + this.#denoConns;
   }
 
+  /** Where inherited listeners wait that nobody has asked for. */
+  get inheritedWaiting(): readonly SocketAddress[] {
+    return this.#inherited.waiting;
+  }
+
+  /** Closes inherited listeners that nobody took. Listeners and channels are their owners'. */
+  close(): void {
+    this.#inherited.close();
+  }
+
   get counts(): DenoNetworkCounts {
     let listenersRenewed = this.#renewedByClosed;
     for (const listener of this.#listeners) listenersRenewed += listener.renewals;
@@ -121,6 +140,7 @@ export class DenoNetwork implements Network {
   ): Cancel {
     const listener = new DenoListener(address, {
       ...options,
+      inherited: this.#inherited.take(address.port),
       clock: this.#clock,
       openSockets: () => this.openSockets,
       onSocket: (socket) => this.#accept(socket, onChannel),
