@@ -105,3 +105,49 @@ Deno.test("WakeChannel is woken by a socket of the runtime that adopted the othe
   assertEquals(events, ["wake", "gone"]);
   close();
 });
+
+Deno.test("WakeChannel wakes a worker that sleeps in its loop with ffi given up", async () => {
+  const script = (...names: string[]) =>
+    names.map((name) => `import * as ${name} from "${new URL(`./${name}.ts`, import.meta.url)}";`)
+      .join("");
+  const source = script("libc", "loop", "live_objects", "wake_channel") + `
+    const calls = libc.Libc.open();
+    const objects = new live_objects.CountedObjects();
+    const fail = (thrown) => { throw thrown; };
+    const turning = new loop.NativeLoop({ libc: calls, objects, onBug: fail });
+    const channel = new wake_channel.WakeChannel({
+      libc: calls, loop: turning, objects, onFault: fail,
+      onWake: () => self.postMessage("wake"),
+      onGone: () => turning.stop(),
+    });
+    Deno.permissions.revokeSync({ name: "ffi" });
+    self.postMessage(channel.remoteFd);
+    turning.run();
+    turning.close();
+    self.postMessage([...objects.counts].length);
+    self.close();`;
+  const worker = new Worker(`data:text/javascript,${encodeURIComponent(source)}`, {
+    type: "module",
+  });
+  const messages: unknown[] = [];
+  const received = new Promise<void>((resolve, reject) => {
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(event.message));
+    };
+    let socket: Socket | null = null;
+    worker.onmessage = ({ data }) => {
+      messages.push(typeof data === "number" && socket === null ? "fd" : data);
+      if (socket === null) {
+        socket = new Socket({ fd: data, readable: true, writable: true });
+        socket.resume();
+      }
+      if (messages.length < 4) socket.write(new Uint8Array(1));
+      else if (messages.length === 4) socket.destroy();
+      else resolve();
+    };
+  });
+  await received;
+  worker.terminate();
+  assertEquals(messages, ["fd", "wake", "wake", "wake", 0]);
+});
