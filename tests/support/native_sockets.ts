@@ -77,7 +77,7 @@ export class NativeLoopback extends Loopback<NativeNetwork> {
     this.loop.close();
     this.libc[Symbol.dispose]();
     assertEquals([...this.objects.counts], [], "native objects alive");
-    assertEquals(this.network.pool.lent, 0, "blocks lent");
+    assertEquals(this.network.blocksLent, 0, "blocks lent");
     assertEquals(this.bugs, []);
   }
 }

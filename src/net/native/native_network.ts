@@ -25,11 +25,14 @@ import { SpareDescriptor } from "./spare_descriptor.ts";
 import { TcpChannel, type TcpShared } from "./tcp_channel.ts";
 import { TurnEnd } from "./turn_end.ts";
 import type { LiveObjects, Loop } from "./types.ts";
+import { PACK_BYTES_BELOW } from "./unsent_queue.ts";
 
-/** Octets per block that sockets read into and small writes are packed into. */
-export const BLOCK_BYTES = 64 * 1024;
-/** Free blocks kept. */
-const BLOCKS_IDLE_MAX = 64;
+/** Octets per block that sockets read into: what one read may bring (README: 256 KiB against 64 KiB). */
+export const READ_BLOCK_BYTES = 256 * 1024;
+/** Free blocks kept of these. */
+const READ_BLOCKS_IDLE_MAX = 16;
+/** Free blocks kept of those that small writes are packed into. */
+const PACKS_IDLE_MAX = 64;
 
 /** That accepting pauses is said at most this often. */
 const STARVED_WARNING_INTERVAL_MS = 10_000;
@@ -78,15 +81,18 @@ export interface NativeNetworkCounts {
 export class NativeNetwork implements Network {
   readonly name = "native";
   readonly loop: Loop;
-  /** What sockets read into; 0 lent after {@link close} when nothing leaks. */
-  readonly pool = new BlockPool({ blockBytes: BLOCK_BYTES, idleMax: BLOCKS_IDLE_MAX });
+  readonly #packs = new BlockPool({ blockBytes: PACK_BYTES_BELOW, idleMax: PACKS_IDLE_MAX });
   readonly #options: NativeNetworkOptions;
   readonly #onBug: (thrown: unknown) => void;
   readonly #onWarning: (text: string) => void;
   readonly #connectionsMax: number;
   readonly #inherited: InheritedListeners;
   readonly #spare: SpareDescriptor;
-  readonly #reader: ReadBuffer;
+  readonly #blocks = new BlockPool({
+    blockBytes: READ_BLOCK_BYTES,
+    idleMax: READ_BLOCKS_IDLE_MAX,
+  });
+  readonly #reader = new ReadBuffer(this.#blocks);
   readonly #shared: TcpShared;
   readonly #dialHome: DialHome;
   readonly #listenerHome: ListenerHome;
@@ -110,12 +116,11 @@ export class NativeNetwork implements Network {
       : connectionsMaxFor(options.descriptorsMax);
     this.#inherited = new InheritedListeners({ libc, objects, fds: options.inherited ?? [] });
     this.#spare = new SpareDescriptor(libc, objects);
-    this.#reader = new ReadBuffer(this.pool);
     this.#shared = {
       libc,
       loop,
       turnEnd: new TurnEnd(loop.clock),
-      pool: this.pool,
+      packs: this.#packs,
       reader: this.#reader,
       onBug: this.#onBug,
     };
@@ -145,6 +150,11 @@ export class NativeNetwork implements Network {
 
   get openSockets(): number {
     return this.#sockets + this.#listeners.size;
+  }
+
+  /** Blocks that channels hold: 0 after {@link close} when nothing leaks. */
+  get blocksLent(): number {
+    return this.#packs.lent + this.#blocks.lent;
   }
 
   get counts(): NativeNetworkCounts {

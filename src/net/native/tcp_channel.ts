@@ -19,15 +19,16 @@ export const UNSENT_BYTES_MAX = 256 * 1024;
 export const UNSENT_BYTES_LOW = 64 * 1024;
 /** From this much on, what was put off to the end of the turn is sent at once. */
 const PUT_OFF_BYTES_MAX = 64 * 1024;
-/** Reads of one channel in one turn; then the others have theirs. */
-export const READS_PER_TURN_MAX = 4;
+/** From this much on, a channel has had its share of the turn; then the others have theirs. */
+export const READ_BYTES_PER_TURN_MAX = 256 * 1024;
 
 /** What all channels of a network share. */
 export interface TcpShared {
   readonly libc: Libc;
   readonly loop: Loop;
   readonly turnEnd: TurnEnd;
-  readonly pool: BlockPool;
+  /** Blocks that small pieces are packed into. */
+  readonly packs: BlockPool;
   readonly reader: ReadBuffer;
   /** Told what a handler threw; its channel is reset. */
   readonly onBug: (thrown: unknown) => void;
@@ -70,7 +71,7 @@ export class TcpChannel implements Channel, Watcher, Task, EndsTurn {
     this.local = socket.local;
     this.#socket = socket;
     this.#shared = shared;
-    this.#unsent = new UnsentQueue(shared.pool);
+    this.#unsent = new UnsentQueue(shared.packs);
   }
 
   get closed(): boolean {
@@ -211,14 +212,17 @@ export class TcpChannel implements Channel, Watcher, Task, EndsTurn {
   #read(): void {
     const { libc, loop, reader } = this.#shared;
     const handler = this.#handler;
-    for (let reads = 0; this.#readable && this.#flowing && !this.#peerEnded; reads++) {
-      if (this.#handler !== handler) return loop.nextTurn(this);
-      if (reads === READS_PER_TURN_MAX) return loop.nextTurn(this);
+    let readBytes = 0;
+    while (this.#readable && this.#flowing && !this.#peerEnded) {
+      if (this.#handler !== handler || readBytes >= READ_BYTES_PER_TURN_MAX) {
+        return loop.nextTurn(this);
+      }
       const block = reader.block;
       const start = reader.start;
       const room = block.bytes.length - start;
       const count = libc.read(this.#socket.fd, block.bytes, start, room);
       if (count > 0) {
+        readBytes += count;
         if (count < room && !this.#endAhead) this.#readable = false;
         this.#deliver(block, start, start + count);
       } else if (count === 0) {

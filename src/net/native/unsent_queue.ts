@@ -4,9 +4,9 @@ import type { Block, BlockPool } from "../../base/block.ts";
 
 /**
  * Pieces below this are copied into a block of the queue's own. By reference a piece of 100 octets would hold the
- * 64 KiB it was read into, and each would cost a call to the kernel.
+ * block it was read into, four times this, and each would cost a call to the kernel.
  */
-export const PACK_BYTES_BELOW = 16 * 1024;
+export const PACK_BYTES_BELOW = 64 * 1024;
 /** Entries already sent that are kept before the queue is moved to its front. */
 const COMPACTION = 256;
 
@@ -21,7 +21,9 @@ export class UnsentQueue {
   /** The last entry is a block of ours with room behind it. */
   #tailIsOurs = false;
 
+  /** @param pool Blocks to pack into, of at least {@link PACK_BYTES_BELOW} octets. */
   constructor(pool: BlockPool) {
+    assert(pool.blockBytes >= PACK_BYTES_BELOW, "Every small piece fits into a block");
     this.#pool = pool;
   }
 
