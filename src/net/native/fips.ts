@@ -54,6 +54,9 @@ export interface FipsOptions extends FipsSettings {
  * An OSSL_LIB_CTX that has the FIPS provider, the library's `base` provider (encodings, no algorithms) and
  * {@link FIPS_PROPERTIES} as default: whatever is fetched in it is the FIPS provider's, or fails. TLS contexts, keys and
  * certificates are made in it; it is closed after all of them.
+ *
+ * The library's default context gets its `null` provider, which has nothing: what would be made outside of this context
+ * by mistake fails.
  */
 export class FipsProvider implements LibraryScope {
   readonly properties: string = FIPS_PROPERTIES;
@@ -148,6 +151,7 @@ export class FipsProvider implements LibraryScope {
     if (status !== 1) throw new NativeStartError(`${refused} is in an error state`);
     if (
       this.#loadProvider("base") === null ||
+      this.#loadProvider("null", null) === null ||
       c.EVP_set_default_properties(this.context, cString(FIPS_PROPERTIES)) !== 1
     ) {
       throw new NativeStartError(`${refused} cannot be joined: ${takeErrors(c).first}`);
@@ -181,8 +185,11 @@ export class FipsProvider implements LibraryScope {
     );
   }
 
-  #loadProvider(name: string): Deno.PointerObject | null {
-    const provider = this.#library.symbols.OSSL_PROVIDER_load(this.context, cString(name));
+  #loadProvider(
+    name: string,
+    context: Deno.PointerObject | null = this.context,
+  ): Deno.PointerObject | null {
+    const provider = this.#library.symbols.OSSL_PROVIDER_load(context, cString(name));
     if (provider === null) return null;
     this.#providers.push(provider);
     this.#objects.made(PROVIDER);
