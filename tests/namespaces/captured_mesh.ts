@@ -21,6 +21,8 @@ export interface Capture {
   readonly rules: "REDIRECT" | "TPROXY";
   /** Whether 15001 and 15006 are opened before the proxy starts, and handed over. */
   readonly inherited: boolean;
+  /** Whether the proxy may mark, be transparent and spoof; else it runs without any capability. */
+  readonly privileged: boolean;
   /** Whether applications see the address of who called them. */
   readonly spoofs: boolean;
   readonly env: Readonly<Record<string, string>>;
@@ -33,17 +35,39 @@ export const REDIRECT_NATIVE: Capture = {
   network: "native",
   rules: "REDIRECT",
   inherited: false,
+  privileged: true,
   spoofs: true,
   env: MARKED,
+};
+
+/** The same without capabilities, on listeners that somebody else made transparent. */
+export const INHERITED_UNPRIVILEGED: Capture = {
+  name: "TPROXY on inherited listeners, native, no capability",
+  network: "native",
+  rules: "TPROXY",
+  inherited: true,
+  privileged: false,
+  spoofs: false,
+  env: { IO_PROVIDER: "native" },
 };
 
 export const CAPTURES: readonly Capture[] = [
   REDIRECT_NATIVE,
   {
+    name: "REDIRECT, native, no capability",
+    network: "native",
+    rules: "REDIRECT",
+    inherited: false,
+    privileged: false,
+    spoofs: false,
+    env: { IO_PROVIDER: "native" },
+  },
+  {
     name: "TPROXY, native",
     network: "native",
     rules: "TPROXY",
     inherited: false,
+    privileged: true,
     spoofs: true,
     env: { ...MARKED, ENABLE_ORIG_SRC: "true" },
   },
@@ -52,6 +76,7 @@ export const CAPTURES: readonly Capture[] = [
     network: "native",
     rules: "TPROXY",
     inherited: true,
+    privileged: true,
     spoofs: true,
     env: MARKED,
   },
@@ -60,6 +85,7 @@ export const CAPTURES: readonly Capture[] = [
     network: "deno",
     rules: "TPROXY",
     inherited: true,
+    privileged: false,
     spoofs: false,
     env: { IO_PROVIDER: "deno" },
   },
@@ -190,12 +216,9 @@ export function startPodProxy(pod: Pod, options: PodProxyOptions): Promise<Proxy
 }
 
 export async function captureTraffic(pod: Pod, capture: Capture): Promise<void> {
-  if (capture.rules === "REDIRECT") return await redirectToProxy(pod);
-  await tproxyToProxy(pod, exemptionOf(capture));
-}
-
-function exemptionOf({ network }: Capture): Exemption {
-  return network === "native" ? BY_MARK : { kind: "group", gid: PROXY_GROUP };
+  const exemption: Exemption = capture.privileged ? BY_MARK : { kind: "group", gid: PROXY_GROUP };
+  const install = capture.rules === "REDIRECT" ? redirectToProxy : tproxyToProxy;
+  await install(pod, exemption);
 }
 
 /** Into the namespace; ended with the tests, however they end; with the listeners and rights of the capture. */
@@ -205,7 +228,7 @@ export function launcherOf(pod: Pod, capture: Capture): string[] {
   return [
     ...pod.enter,
     ...capture.inherited ? [PYTHON, handOver, "--transparent", ...listeners, "--"] : [],
-    ...capture.network === "deno"
+    ...!capture.privileged
       ? [...WITHOUT_CAPABILITY, `--regid=${PROXY_GROUP}`, "--clear-groups", "--"]
       : [],
     ...WITH_PARENT,

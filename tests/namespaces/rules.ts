@@ -25,8 +25,14 @@ const SPOOFED_REPLIES = {
   ],
 };
 
-/** Istio's rules (§10.2 without DNS and probes of virtual interfaces), both families. */
-export async function redirectToProxy(pod: Pod): Promise<void> {
+/**
+ * Istio's rules (§10.2 without DNS and probes of virtual interfaces), both families. With another exemption than the
+ * mark only the last one differs.
+ */
+export async function redirectToProxy(pod: Pod, exemption: Exemption = BY_MARK): Promise<void> {
+  const notItsOwn = exemption.kind === "mark"
+    ? `-m mark ! --mark ${PROXY_MARK}`
+    : `-m owner ! --gid-owner ${exemption.gid}`;
   await routeLocally(pod, REPLY_MARK, { table: 100, preference: 32764 });
   await eachFamily(pod, ({ loopback, probe }) => `
 *mangle
@@ -39,7 +45,7 @@ COMMIT
 -A OUTPUT -d ${probe} -p tcp -m tcp -j ACCEPT
 -A OUTPUT -p tcp -m mark --mark ${REPLY_MARK} -j ACCEPT
 -A OUTPUT ! -d ${loopback} -o lo -j ACCEPT
--A OUTPUT ! -d ${loopback} -p tcp -m mark ! --mark ${PROXY_MARK} -m comment --comment outbound -j REDIRECT --to-ports ${PORTS.outbound}
+-A OUTPUT ! -d ${loopback} -p tcp ${notItsOwn} -m comment --comment outbound -j REDIRECT --to-ports ${PORTS.outbound}
 COMMIT
 `);
 }
