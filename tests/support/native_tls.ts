@@ -5,7 +5,11 @@ import { libcFolders } from "../../src/net/native/library_folders.ts";
 import { Libc } from "../../src/net/native/libc.ts";
 import { OpenSsl } from "../../src/net/native/openssl.ts";
 import { TlsEngine, type TlsEngineOptions } from "../../src/net/native/tls_engine.ts";
+import type { Channel } from "../../src/base/channel.ts";
+import type { SecureChannel } from "../../src/net/network.ts";
+import type { CertifiedKey } from "../../src/tls/certificate.ts";
 import { NativeLoopback, type NativeLoopbackOptions } from "./native_sockets.ts";
+import { fixedSource, promised } from "./real_sockets.ts";
 
 /** The libraries that the tests run with. */
 export function testLibraries(): LibraryPaths {
@@ -72,5 +76,28 @@ export class NativeTls extends NativeLoopback {
     });
     this.engine = made.engine!;
     this.openssl = made.openssl!;
+  }
+
+  /** Both ends of a session inside two joined channels. */
+  async secure(
+    below: { readonly client: Channel; readonly server: Channel },
+    certificates: { readonly client: CertifiedKey; readonly server: CertifiedKey },
+  ): Promise<{ client: SecureChannel; server: SecureChannel }> {
+    const [client, server] = await Promise.all([
+      promised<SecureChannel>((done) =>
+        this.network.secureClient(below.client, {
+          certificate: certificates.client,
+          expected: [certificates.server.identity],
+          timeoutMs: 5000,
+        }, done)
+      ),
+      promised<SecureChannel>((done) =>
+        this.network.secureServer(below.server, {
+          certificates: fixedSource(certificates.server),
+          timeoutMs: 5000,
+        }, done)
+      ),
+    ]);
+    return { client, server };
   }
 }

@@ -8,6 +8,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { ProxyError } from "../../base/errors.ts";
 import type { OpenSsl, Pointer } from "./openssl.ts";
 import type { CarrierOwner, TlsCarrier } from "./tls_carrier.ts";
+import type { EndsTurn, TurnEnd } from "./turn_end.ts";
 
 /** Octets received and not yet asked for, above which the channel is paused. */
 export const INCOMING_BYTES_MAX = 64 * 1024;
@@ -25,10 +26,11 @@ export interface ChannelCarrierShared {
   readonly openssl: OpenSsl;
   readonly clock: Clock;
   readonly pool: BlockPool;
+  readonly turnEnd: TurnEnd;
 }
 
 /** {@link TlsCarrier} on a channel, which it owns. */
-export class ChannelCarrier implements TlsCarrier, ChannelHandler {
+export class ChannelCarrier implements TlsCarrier, ChannelHandler, EndsTurn {
   readonly peer: SocketAddress;
   readonly local: SocketAddress;
   ended = false;
@@ -46,6 +48,7 @@ export class ChannelCarrier implements TlsCarrier, ChannelHandler {
   #writeEnded = false;
   #closing: Timer | null = null;
   #over = false;
+  #turnEndAsked = false;
 
   constructor(channel: Channel, shared: ChannelCarrierShared) {
     this.peer = channel.peer;
@@ -78,12 +81,12 @@ export class ChannelCarrier implements TlsCarrier, ChannelHandler {
     if (this.#owner === null) return;
     this.#incoming.append(block, start, end);
     if (this.#incoming.bytes >= INCOMING_BYTES_MAX) this.pause();
-    this.#owner.onCarrierReadable();
+    this.#askTurnEnd();
   }
 
   onEnd(): void {
     this.ended = true;
-    this.#owner?.onCarrierReadable();
+    this.#askTurnEnd();
   }
 
   onWritable(): void {
@@ -97,10 +100,22 @@ export class ChannelCarrier implements TlsCarrier, ChannelHandler {
     this.#over = true;
     this.#closing?.cancel();
     this.#closing = null;
+    this.#askTurnEnd();
+  }
+
+  /**
+   * For {@link TurnEnd} only. Not while the channel below delivers: it lends a part of the same buffer that the session
+   * would read into.
+   */
+  endTurn(): void {
+    this.#turnEndAsked = false;
     this.#owner?.onCarrierReadable();
   }
 
-  /** A fault of the owner's is the channel's below, which ends it and tells us. */
+  onFault(thrown: unknown): void {
+    this.#owner?.onFault(thrown);
+  }
+
   refill(): boolean {
     if (this.#input === null) return false;
     const { crypto } = this.#shared.openssl;
@@ -170,6 +185,12 @@ export class ChannelCarrier implements TlsCarrier, ChannelHandler {
     this.#closing?.cancel();
     this.#closing = null;
     if (!this.#over) this.#channel.reset(null);
+  }
+
+  #askTurnEnd(): void {
+    if (this.#turnEndAsked) return;
+    this.#turnEndAsked = true;
+    this.#shared.turnEnd.add(this);
   }
 
   #resume(): void {

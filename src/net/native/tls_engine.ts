@@ -67,6 +67,7 @@ export class TlsEngine {
     readonly gather: WriteGather;
     readonly clock: Loop["clock"];
     readonly pool: BlockPool;
+    readonly turnEnd: TurnEnd;
   };
 
   constructor(options: TlsEngineOptions) {
@@ -93,15 +94,16 @@ export class TlsEngine {
     this.#gather = new WriteGather(openssl);
     this.#sessions = { openssl, callbacks, nowMs: () => clock.nowMs() };
     const pool = new BlockPool({ blockBytes: BLOCK_BYTES, idleMax: BLOCKS_IDLE_MAX });
+    const turnEnd = new TurnEnd(clock);
     this.#channels = {
       loop,
-      turnEnd: new TurnEnd(clock),
+      turnEnd,
       pool,
       reader: new ReadBuffer(pool),
       record: nativeBytes(RECORD_BYTES_MAX),
       onBug,
     };
-    this.#carriers = { openssl, libc, gather: this.#gather, clock, pool };
+    this.#carriers = { openssl, libc, gather: this.#gather, clock, pool, turnEnd };
   }
 
   /** SSL_CTX objects held. */
