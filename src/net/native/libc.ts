@@ -13,7 +13,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from "./constants.ts";
-import { EIO, netErrorOf } from "./errno.ts";
+import { EIO, neededAtStart, netErrorOf } from "./errno.ts";
 import { LIBC_NAME, LIBC_PATHS, LIBC_SYMBOLS, type LibcLibrary } from "./libc_symbols.ts";
 import type { LibcSymbols } from "./libc_symbols.ts";
 import { nativeBytes } from "./native_bytes.ts";
@@ -99,13 +99,12 @@ export class Libc {
 
   /**
    * Two connected unix stream sockets, non-blocking, closed on exec. The caller owns both.
-   * @throws {NetError} where the kernel refuses.
+   * @throws {NativeStartError} where the kernel refuses: pairs are made at start.
    */
   socketpair(): [number, number] {
     const pair = nativeBytes(8);
     const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    const result = this.#result(this.#c.socketpair(AF_UNIX, type, 0, pair));
-    if (result < 0) throw netErrorOf(-result);
+    neededAtStart("socketpair", this.#result(this.#c.socketpair(AF_UNIX, type, 0, pair)));
     const view = new Int32Array(pair.buffer);
     return [view[0]!, view[1]!];
   }

@@ -33,7 +33,7 @@ export class WakeChannel implements Watcher, Task {
   readonly #bytes = nativeBytes(WAKE_READ_BYTES);
   #fd: number;
 
-  /** @throws {NetError} where the kernel refuses the pair. */
+  /** @throws {NativeStartError} where the kernel refuses the pair. */
   constructor(options: WakeChannelOptions) {
     this.#options = options;
     const [local, remote] = options.libc.socketpair();
