@@ -24,5 +24,8 @@ function whyNotOpened(path: string, thrown: unknown): string {
   const text = (thrown instanceof Error ? thrown.message : String(thrown)).trim();
   const symbol = /^Failed to register symbol (\S+): /.exec(text);
   if (symbol !== null) return `Cannot use ${path}: it lacks the symbol ${symbol[1]}`;
-  return `Cannot open ${path}: ${text.replace(/^Could not open library: /, "")}`;
+  const reason = text.replace(/^(Could not open library: )+/, "");
+  return `Cannot open ${path}: ${
+    reason.startsWith(`${path}: `) ? reason.slice(path.length + 2) : reason
+  }`;
 }
