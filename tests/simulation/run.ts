@@ -19,6 +19,7 @@ import type { Keepalive, Listener } from "../../src/net/network.ts";
 import type { CertifiedKey } from "../../src/tls/certificate.ts";
 import { FixedCertificates, meshIdentity } from "../support/fixed_certificates.ts";
 import { NotedEvents } from "../support/data_plane_world.ts";
+import type { ConnectionFacts } from "../../src/seam/events.ts";
 import { Draws } from "./draws.ts";
 import { Party, type PartyScript } from "./party.ts";
 import {
@@ -27,6 +28,7 @@ import {
   drawScenario,
   FIRST_PORT,
   MESHED_HOSTS,
+  PLAIN_HOST,
   probePlan,
   type Scenario,
 } from "./scenario.ts";
@@ -44,6 +46,8 @@ const POLICY_MS = 100;
 const GIVE_UP_MS = 1_000_000;
 /** Short, so that cut connections of applications are noticed soon. */
 const KEEPALIVE: Keepalive = { idleMs: 20_000, intervalMs: 5_000, probes: 3 };
+
+const INBOUND_REDIRECT = { port: 15006, exceptPorts: [15008] };
 
 const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]);
 
@@ -192,7 +196,7 @@ class Run {
       this.#planes[index]?.drained === "no"
     );
     const before = this.#conversations.length;
-    for (const from of running) {
+    for (const from of [...running, PLAIN_HOST]) {
       for (const to of running) {
         if (from === to) continue;
         this.#prepare(probePlan(this.#conversations.length, from, to, this.#draws));
@@ -288,6 +292,7 @@ class Run {
       local: { namespace: "default", name: host.name, serviceAccount: host.name },
       listeners: {
         inbound: { ip: host.ip, port: 15008 },
+        inboundPlaintext: { ip: host.ip, port: 15006 },
         outbound: { ip: host.ip, port: 15001 },
         socks5: { ip: "127.0.0.1", port: 15080 },
       },
@@ -304,7 +309,12 @@ class Run {
   #network(label: string, host: Host, redirectPort?: number): MemoryNetwork {
     let network = this.#networks.get(label);
     if (network === undefined) {
-      const options = { label, ips: [host.ip], transparent: this.#scenario.spoofSource };
+      const options = {
+        label,
+        ips: [host.ip],
+        transparent: this.#scenario.spoofSource,
+        ...(host.plain ? {} : { inboundRedirect: INBOUND_REDIRECT }),
+      };
       network = this.#fabric.network(
         redirectPort === undefined ? options : { ...options, redirectPort },
       );
@@ -338,7 +348,7 @@ class Run {
         script: plan.client,
         sendSalt: salts.toServer,
         receiveSalt: salts.toClient,
-        ...plan.entry === "captured" ? {} : { socks: socksDialog(plan, destination, host) },
+        ...asksBySocks(plan) ? { socks: socksDialog(plan, destination, host) } : {},
       }),
       server: new Party({
         ...common,
@@ -378,7 +388,7 @@ class Run {
     const network = captured
       ? this.#network(`captured on ${host.name}`, host, 15001)
       : this.#network(`application of ${host.name}`, host);
-    const target = captured ? destination : { ip: "127.0.0.1", port: 15080 };
+    const target = asksBySocks(plan) ? { ip: "127.0.0.1", port: 15080 } : destination;
     const options = { timeoutMs: 60_000, keepalive: null, sourceIp: host.ip };
     conversation.started = true;
     network.dial(target, options, (channel: Channel | ProxyError) => {
@@ -431,7 +441,8 @@ class Run {
     const closed = new Set(closedRecords.map(({ record }) => record));
     const live = openedRecords.filter((record) =>
       record.facts.direction === "inbound" && !closed.has(record) &&
-      record.facts.hboneAuthority === formatAddress(destination)
+      (record.facts.hboneAuthority ?? formatAddress(record.facts.destinationAddress)) ===
+        formatAddress(destination)
     );
     assertEquals(live.length, 0, `conversation ${plan.number} lives on although policy forbids it`);
   }
@@ -587,19 +598,32 @@ class Run {
     for (const conversation of this.#conversations) {
       const { plan, client } = conversation;
       if (!this.#mustBeWhole(conversation)) continue;
-      const address = client.channel!.local;
-      const outbound = this.#planes[plan.from]!.events.closedRecords.find(({ record }) =>
-        record.facts.direction === "outbound" &&
-        record.facts.sourceAddress.port === address.port
-      )!;
-      const records = [outbound];
-      if (!HOSTS[plan.to]!.plain) {
+      const { port } = client.channel!.local;
+      const closedBy = (host: number, isIt: (facts: ConnectionFacts) => boolean) =>
+        this.#planes[host]!.events.closedRecords.find(({ record }) => isIt(record.facts))!;
+      const records = [];
+      if (plan.entry === "plaintext") {
         records.push(
-          this.#planes[plan.to]!.events.closedRecords.find(({ record }) =>
-            record.facts.direction === "inbound" &&
-            record.facts.traceId === outbound.record.facts.traceId
-          )!,
+          closedBy(
+            plan.to,
+            (facts) => facts.listener === "inbound plaintext" && facts.sourceAddress.port === port,
+          ),
         );
+      } else {
+        const outbound = closedBy(
+          plan.from,
+          (facts) => facts.direction === "outbound" && facts.sourceAddress.port === port,
+        );
+        records.push(outbound);
+        const { traceId } = outbound.record.facts;
+        if (!HOSTS[plan.to]!.plain) {
+          records.push(
+            closedBy(
+              plan.to,
+              (facts) => facts.direction === "inbound" && facts.traceId === traceId,
+            ),
+          );
+        }
       }
       for (const { record, end } of records) {
         assertEquals(
@@ -644,6 +668,10 @@ class Run {
   #note(...values: number[]): void {
     for (const value of values) this.#digest = Math.imul(this.#digest ^ value, 0x01000193) >>> 0;
   }
+}
+
+function asksBySocks({ entry }: ConversationPlan): boolean {
+  return entry === "socks" || entry === "socksByName";
 }
 
 function portOf(plan: ConversationPlan): number {

@@ -22,7 +22,8 @@ export interface ConversationPlan {
   readonly kind: ConversationKind;
   readonly from: number;
   readonly to: number;
-  readonly entry: "socks" | "socksByName" | "captured";
+  /** `plaintext`: from the host without a proxy, captured on its way in. */
+  readonly entry: "socks" | "socksByName" | "captured" | "plaintext";
   readonly startMs: number;
   readonly client: PartyScript;
   readonly server: PartyScript;
@@ -127,9 +128,19 @@ function drawConversation(number: number, fine: boolean, draws: Draws): Conversa
     "denied",
     "unroutable",
   ]);
-  const from = draws.below(MESHED_HOSTS);
-  const elsewhere = (from + draws.between(1, MESHED_HOSTS - 1)) % MESHED_HOSTS;
-  const to = kind !== "denied" && draws.oneIn(6) ? PLAIN_HOST : elsewhere;
+  const entry = draws.pick<ConversationPlan["entry"]>([
+    "socks",
+    "socksByName",
+    "captured",
+    "captured",
+    "plaintext",
+  ]);
+  const meshed = draws.below(MESHED_HOSTS);
+  const elsewhere = (meshed + draws.between(1, MESHED_HOSTS - 1)) % MESHED_HOSTS;
+  const outside = kind !== "denied" && draws.oneIn(6);
+  const [from, to] = entry === "plaintext"
+    ? [PLAIN_HOST, elsewhere]
+    : [meshed, outside ? PLAIN_HOST : elsewhere];
   const client = drawParty(fine, draws);
   const server = drawParty(fine, draws);
   // Two that wait for each other's end would wait for ever.
@@ -139,7 +150,7 @@ function drawConversation(number: number, fine: boolean, draws: Draws): Conversa
     kind,
     from,
     to,
-    entry: draws.pick(["socks", "socksByName", "captured", "captured"]),
+    entry,
     startMs: draws.oneIn(3) ? 0 : draws.below(ACTIVE_MS),
     client: kind === "broken" ? breaking(client, draws) : client,
     server: {
@@ -232,7 +243,7 @@ export function probePlan(
     kind: "whole",
     from,
     to,
-    entry: draws.pick(["socks", "captured"]),
+    entry: from === PLAIN_HOST ? "plaintext" : draws.pick(["socks", "captured"]),
     startMs: 0,
     client: script,
     server: { ...script, sendBytes: draws.below(2_000) },

@@ -85,7 +85,11 @@ export class StaticRouter implements Router {
   }
 
   inboundPlaintext(question: PlaintextQuestion, done: Done<InboundRoute>): Cancel {
-    return this.#answer(() => done(this.#inboundRouteTo(question.destination, question.peerIp)));
+    const { destination, peerIp } = question;
+    const answer = destination.port === UNROUTABLE_PORT
+      ? new RouteError("WORKLOAD_UNKNOWN", "nobody knows it")
+      : this.#inboundRouteTo(destination, peerIp);
+    return this.#answer(() => done(answer));
   }
 
   policies(_selection: PolicySelection, done: Done<readonly Policy[]>): Cancel {
