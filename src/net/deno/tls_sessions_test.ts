@@ -1,13 +1,15 @@
 // Bad peers, limits and rotation on real sockets (spec/identity-and-inpod §4, deno-runtime §8.2).
 import net from "node:net";
-import tls from "node:tls";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
-  CLIENT_AUTH,
-  OddCa,
-  type OddOptions,
-  SERVER_AUTH,
-} from "../../../tests/support/certificates.ts";
+  BAD_CLIENTS,
+  FOREIGN,
+  FORGED_RECORD,
+  RogueClient,
+  ROOT,
+  TamperingRelay,
+} from "../../../tests/support/bad_peers.ts";
+import { CLIENT_AUTH, type OddOptions } from "../../../tests/support/certificates.ts";
 import {
   DIAL,
   failure,
@@ -28,7 +30,6 @@ import { TlsHandshakeError } from "../../tls/errors.ts";
 import { DialError, type SecureChannel } from "../network.ts";
 import { HANDSHAKES_MAX } from "../secure_attempt.ts";
 
-const ROOT = await OddCa.root();
 const SERVER = await ROOT.leaf({ uris: [identity("server").uri] });
 const CLIENT = await ROOT.leaf({ uris: [identity("client").uri] });
 
@@ -46,125 +47,28 @@ async function verdictOn(
   );
 }
 
-/** A client of the runtime that does what it is told; gone when disposed. */
-class RogueClient implements Disposable {
-  readonly socket: tls.TLSSocket;
-  error: Error | null = null;
-
-  constructor(port: number, options: tls.ConnectionOptions) {
-    this.socket = tls.connect({
-      host: "127.0.0.1",
-      port,
-      rejectUnauthorized: false,
-      ALPNProtocols: ["h2"],
-      minVersion: "TLSv1.3",
-      ...options,
-    });
-    this.socket.on("error", (error) => this.error = error);
-  }
-
-  [Symbol.dispose](): void {
-    this.socket.destroy();
-  }
-}
-
-/** Application data of a session, but with nothing of its keys in it. */
-const FORGED_RECORD = Uint8Array.of(0x17, 0x03, 0x03, 0x00, 0x20, ...new Uint8Array(32));
-
-/** Somebody on the path: passes bytes on, and can add its own. Closes nothing by itself. */
-class TamperingRelay implements Disposable {
-  readonly #server: net.Server;
-  readonly #ends: net.Socket[];
-
-  /** @param ends Filled with the two sockets of each connection. */
-  constructor(targetPort: number, ends: net.Socket[]) {
-    this.#ends = ends;
-    this.#server = net.createServer({ allowHalfOpen: true }, (near) => {
-      const far = net.connect({ host: "127.0.0.1", port: targetPort, allowHalfOpen: true });
-      for (const [from, to] of [[near, far], [far, near]] as const) {
-        from.on("data", (chunk) => to.write(chunk));
-        from.on("error", () => {});
-      }
-      ends.push(near, far);
-    }).listen(0, "127.0.0.1");
-  }
-
-  /** Where it listens, once it does. */
-  async port(): Promise<number> {
-    await until(() => this.#server.listening);
-    return (this.#server.address() as net.AddressInfo).port;
-  }
-
-  [Symbol.dispose](): void {
-    for (const end of this.#ends) end.destroy();
-    this.#server.close();
-  }
-}
-
-interface BadPeer {
-  readonly name: string;
-  readonly leaf: () => Promise<CertifiedKey>;
-  readonly code: string;
-  readonly text: string;
-}
-
-const FOREIGN = await OddCa.root({ subject: "CN=foreign root" });
 const leaf = (options: OddOptions, ca = ROOT) => () => ca.leaf(options);
 
-Deno.test.each<BadPeer>([
-  {
-    name: "of another CA",
-    leaf: leaf({}, FOREIGN),
-    code: "UNKNOWN_ISSUER",
-    text: "Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }",
+Deno.test.each([...BAD_CLIENTS])(
+  "secureServer() refuses a client $name",
+  async ({ leaf, code, text }) => {
+    await using real = new RealNetwork();
+    await real.listen();
+    const certificate = await leaf();
+    using client = new RogueClient(real.listener.local.port, {
+      cert: certificate.chainPem,
+      key: certificate.key.pem(),
+    });
+    let closed = false;
+    client.socket.on("close", () => closed = true);
+    client.socket.resume();
+    const outcome = await verdictOn(real);
+    if (!(outcome instanceof TlsHandshakeError)) throw outcome;
+    assertEquals(outcome.code, code);
+    assertStringIncludes(outcome.message, text);
+    await until(() => closed);
   },
-  {
-    name: "of another CA with our root's name",
-    leaf: leaf({}, await OddCa.root()),
-    code: "BAD_SIGNATURE",
-    text: "Custom { kind: InvalidData, error: InvalidCertificate(BadSignature) }",
-  },
-  {
-    name: "without a SPIFFE name",
-    leaf: leaf({ uris: ["https://cluster.local/ns/default/sa/client"] }),
-    code: "WRONG_TRUST_DOMAIN",
-    text: "peer did not present the expected trustdomain (cluster.local), got ",
-  },
-  {
-    name: "of another trust domain",
-    leaf: leaf({ uris: ["spiffe://clusterset.local/ns/default/sa/my-app"] }),
-    code: "WRONG_TRUST_DOMAIN",
-    text: "(cluster.local), got spiffe://clusterset.local/ns/default/sa/my-app",
-  },
-  {
-    name: "that has expired",
-    leaf: leaf({ notAfterMs: Date.now() - 60_000 }),
-    code: "EXPIRED",
-    text: "InvalidCertificate(ExpiredContext { time: UnixTime(",
-  },
-  {
-    name: "made for servers only",
-    leaf: leaf({ usages: [SERVER_AUTH] }),
-    code: "WRONG_USAGE",
-    text: "InvalidCertificate(InvalidPurpose)",
-  },
-])("secureServer() refuses a client $name", async ({ leaf, code, text }) => {
-  await using real = new RealNetwork();
-  await real.listen();
-  const certificate = await leaf();
-  using client = new RogueClient(real.listener.local.port, {
-    cert: certificate.chainPem,
-    key: certificate.key.pem(),
-  });
-  let closed = false;
-  client.socket.on("close", () => closed = true);
-  client.socket.resume();
-  const outcome = await verdictOn(real);
-  if (!(outcome instanceof TlsHandshakeError)) throw outcome;
-  assertEquals(outcome.code, code);
-  assertStringIncludes(outcome.message, text);
-  await until(() => closed);
-});
+);
 
 Deno.test("secureServer() refuses a client without certificate, with the alert for it", async () => {
   await using real = new RealNetwork();
