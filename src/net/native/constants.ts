@@ -26,9 +26,6 @@ export const SOCK_CLOEXEC = 0x80000;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
-export const MSG_PEEK = 0x2;
-export const MSG_DONTWAIT = 0x40;
-export const MSG_NOSIGNAL = 0x4000;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 

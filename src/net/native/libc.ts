@@ -165,20 +165,6 @@ export class Libc {
     return this.#result(this.#c.write(fd, from, length));
   }
 
-  /** As {@link read}, of a socket, with `flags` (MSG_PEEK …). */
-  recv(fd: number, bytes: Bytes, start: number, length: number, flags: number): CountOrErrno {
-    assertRange(bytes, start, length);
-    const into = start === 0 ? bytes : bytes.subarray(start);
-    return this.#result(this.#c.recv(fd, into, length, flags));
-  }
-
-  /** As {@link write}, of a socket, with `flags` (MSG_NOSIGNAL …). */
-  send(fd: number, bytes: Bytes, start: number, length: number, flags: number): CountOrErrno {
-    assertRange(bytes, start, length);
-    const from = start === 0 ? bytes : bytes.subarray(start);
-    return this.#result(this.#c.send(fd, from, length, flags));
-  }
-
   /**
    * Writes several ranges in one call.
    * @param vector `count` records of 16 octets: address ({@link addressOf}) and length, 64 bits each. The caller holds
@@ -218,10 +204,6 @@ export class Libc {
     if (result < 0) return this.#failure();
     into.value = this.#option[0]!;
     return 0;
-  }
-
-  setBytes(fd: number, level: number, option: number, bytes: Bytes): CountOrErrno {
-    return this.#result(this.#c.setsockopt(fd, level, option, bytes, bytes.length));
   }
 
   /** @returns The octets written to `bytes`. */
@@ -363,15 +345,6 @@ export class Libc {
     assert(pointer !== null, "Cannot copy to nowhere");
     assertRange(bytes, 0, length);
     this.#c.copyTo(pointer, bytes, length);
-  }
-
-  /** The text at `pointer` up to its NUL, at most `bytesMax` octets, read as UTF-8. */
-  text(pointer: Deno.PointerValue, bytesMax: number): string {
-    assert(pointer !== null, "No text to read");
-    const length = this.#c.strnlen(pointer, bytesMax);
-    const bytes = nativeBytes(Math.max(1, length));
-    this.#c.copyFrom(bytes, pointer, length);
-    return new TextDecoder().decode(bytes.subarray(0, length));
   }
 
   /** Where the first octet of `bytes` lies, valid as long as the caller holds `bytes` (see {@link nativeBytes}). */

@@ -11,12 +11,11 @@ import {
   F_GETFL,
   FD_CLOEXEC,
   IPV6_V6ONLY,
-  MSG_NOSIGNAL,
-  MSG_PEEK,
   O_NONBLOCK,
   O_RDONLY,
   SHUT_WR,
   SO_KEEPALIVE,
+  SO_LINGER,
   SO_REUSEADDR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -39,7 +38,7 @@ import {
   ENOTCONN,
   EPIPE,
 } from "./errno.ts";
-import { Libc } from "./libc.ts";
+import { FILE_BYTES_MAX, Libc } from "./libc.ts";
 import { LIBC_PATHS } from "./libc_symbols.ts";
 import { nativeBytes } from "./native_bytes.ts";
 import {
@@ -96,9 +95,8 @@ Deno.test("Libc reads and writes ranges and gives minus the errno", () => {
   withPair((libc, left, right) => {
     assertEquals(libc.write(left, new TextEncoder().encode("..hello.."), 2, 5), 5);
     const into = nativeBytes(10);
-    assertEquals(libc.recv(right, into, 0, 10, MSG_PEEK), 5);
     assertEquals(libc.read(right, into, 3, 7), 5);
-    assertEquals(new TextDecoder().decode(into), "helhello\0\0");
+    assertEquals(new TextDecoder().decode(into), "\0\0\0hello\0\0");
     assertEquals(libc.read(right, into, 0, 10), -EAGAIN);
     assertEquals(libc.shutdown(left, SHUT_WR), 0);
     assertEquals(libc.read(right, into, 0, 10), 0);
@@ -119,9 +117,7 @@ Deno.test.each([
     const bytes = nativeBytes(10);
     const calls = [
       () => libc.write(left, bytes, start, length),
-      () => libc.send(left, bytes, start, length, MSG_NOSIGNAL),
       () => libc.read(right, bytes, start, length),
-      () => libc.recv(right, bytes, start, length, 0),
     ];
     for (const call of calls) {
       if (fits) assert(call() >= -EAGAIN);
@@ -163,7 +159,6 @@ Deno.test("Libc knows that the runtime ignores SIGPIPE: a write to a closed sock
   const [left, right] = libc.socketpair();
   libc.close(right);
   assertEquals(libc.write(left, nativeBytes(1), 0, 1), -EPIPE);
-  assertEquals(libc.send(left, nativeBytes(1), 0, 1, MSG_NOSIGNAL), -EPIPE);
   libc.close(left);
 });
 
@@ -240,12 +235,8 @@ Deno.test("Libc sets and reads options of sockets", () => {
   assertEquals(into.value, 1);
   const bytes = nativeBytes(8);
   assertEquals(libc.setLinger(fd, 7), 0);
-  assertEquals(libc.getBytes(fd, SOL_SOCKET, 13, bytes), 8);
+  assertEquals(libc.getBytes(fd, SOL_SOCKET, SO_LINGER, bytes), 8);
   assertEquals([...bytes], [1, 0, 0, 0, 7, 0, 0, 0]);
-  bytes[0] = 0;
-  assertEquals(libc.setBytes(fd, SOL_SOCKET, 13, bytes), 0);
-  assertEquals(libc.getBytes(fd, SOL_SOCKET, 13, bytes), 8);
-  assertEquals(bytes[0], 0);
   libc.close(fd);
 });
 
@@ -274,13 +265,13 @@ Deno.test("Libc.readFile() reads /proc, cuts at its limit, and names what fails"
   using libc = Libc.open();
   const status = new TextDecoder().decode(libc.readFile("/proc/self/status"));
   assert(status.startsWith("Name:"));
-  const limits = new TextDecoder().decode(libc.readFile("/proc/self/mountinfo"));
-  assert(limits.length > 0);
   const size = Deno.statSync(new URL(import.meta.url)).size;
   const path = new URL(import.meta.url).pathname;
   for (const bytesMax of [1, 100, size - 1, size, size + 1]) {
     assertEquals(libc.readFile(path, bytesMax).length, Math.min(bytesMax, size));
   }
+  assert(Deno.statSync(Deno.execPath()).size > FILE_BYTES_MAX);
+  assertEquals(libc.readFile(Deno.execPath()).length, FILE_BYTES_MAX);
   const missing = assertThrows(() => libc.readFile("/proc/self/nothing"), NetError);
   assertEquals(missing.code, "ENOENT");
   assertEquals(libc.open("/nowhere", O_RDONLY), -ENOENT);
@@ -314,7 +305,7 @@ Deno.test("Libc.raiseDescriptorLimit() raises the soft limit to the hard one", a
   assertEquals([result.after, result.file], [{ soft: 1000, hard: 1000 }, "1000"]);
 });
 
-Deno.test("Libc copies to and from memory it is given, and reads texts", () => {
+Deno.test("Libc copies to and from memory it is given", () => {
   using libc = Libc.open();
   const memory = new TextEncoder().encode("memory\0rest");
   const pointer = Deno.UnsafePointer.of(memory);
@@ -322,8 +313,7 @@ Deno.test("Libc copies to and from memory it is given, and reads texts", () => {
   libc.memcpyFrom(pointer, into, 3);
   assertEquals([...into], [...new TextEncoder().encode("mem"), 0]);
   libc.memcpyTo(pointer, new TextEncoder().encode("MEM!"), 3);
-  assertEquals(libc.text(pointer, 100), "MEMory");
-  assertEquals(libc.text(pointer, 2), "ME");
+  assertEquals(new TextDecoder().decode(memory), "MEMory\0rest");
   assertEquals(libc.addressOf(memory), Deno.UnsafePointer.value(pointer));
   assertEquals(libc.addressOf(memory.subarray(4)), Deno.UnsafePointer.value(pointer) + 4n);
   assertThrows(() => libc.memcpyFrom(pointer, into, 5), AssertionFailure, "outside its buffer");

@@ -23,8 +23,6 @@ export function probeCalls(libc: Libc): void {
     ["read", () => libc.read(NOWHERE, bytes, 0, 1)],
     ["write", () => libc.write(NOWHERE, bytes, 0, 1)],
     ["writev", () => libc.writev(NOWHERE, bytes, 1)],
-    ["recvfrom", () => libc.recv(NOWHERE, bytes, 0, 1, 0)],
-    ["sendto", () => libc.send(NOWHERE, bytes, 0, 1, 0)],
     ["getsockname", () => libc.getsockname(NOWHERE, bytes)],
     ["getpeername", () => libc.getpeername(NOWHERE, bytes)],
     ["setsockopt", () => libc.setInt(NOWHERE, SOL_SOCKET, SO_ERROR, 0)],
