@@ -108,6 +108,7 @@ export class NativeListener implements Listener, Cancel, Watcher, Task {
   /** Every accepted socket's address, where that is certain. */
   #fixedLocal: SocketAddress | null = null;
   #retry: Timer | null = null;
+  #paused = false;
 
   /**
    * Opens at once and says so in a later turn.
@@ -162,6 +163,13 @@ export class NativeListener implements Listener, Cancel, Watcher, Task {
   cancel(): void {
     if (this.#done !== null) this.close();
     this.#done = null;
+  }
+
+  /** Leaves connections in the kernel's queue until `paused` is false again. */
+  pause(paused: boolean): void {
+    if (this.#paused === paused) return;
+    this.#paused = paused;
+    if (!paused && this.#watched) this.#home.loop.nextTurn(this);
   }
 
   /** A descriptor came free: accepting may go on. */
@@ -264,7 +272,7 @@ export class NativeListener implements Listener, Cancel, Watcher, Task {
   #accept(): void {
     const { libc, loop } = this.#home;
     for (let accepted = 0; accepted < ACCEPTS_PER_TURN_MAX; accepted++) {
-      if (this.#fd < 0) return;
+      if (this.#fd < 0 || this.#paused) return;
       const fd = libc.acceptFrom(this.#fd, this.#address);
       if (fd >= 0) this.#take(fd);
       else if (fd === -EAGAIN) return;

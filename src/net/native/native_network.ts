@@ -99,6 +99,7 @@ export class NativeNetwork implements Network {
   readonly #listeners = new Set<NativeListener>();
   /** Connected and connecting sockets, those under TLS included. */
   #sockets = 0;
+  #acceptsPaused = false;
   #starvedWarningMs = -Infinity;
   #connectionsRefused = 0;
   #acceptsStarved = 0;
@@ -179,6 +180,7 @@ export class NativeNetwork implements Network {
       onAccepted: (fd, peer, local) => this.#accept(fd, peer, local, onChannel),
     }, done);
     if (listener.open) this.#listeners.add(listener);
+    if (this.#acceptsPaused) listener.pause(true);
     return listener;
   }
 
@@ -217,6 +219,12 @@ export class NativeNetwork implements Network {
       });
     });
     return { cancel: () => current.cancel() };
+  }
+
+  /** Whether listeners, also those opened later, leave connections in the kernel's queue. */
+  pauseAccepts(paused: boolean): void {
+    this.#acceptsPaused = paused;
+    for (const listener of this.#listeners) listener.pause(paused);
   }
 
   /** Closes listeners, inherited ones that nobody took, and what is kept in reserve. Channels are their owners'. */
