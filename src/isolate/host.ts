@@ -214,7 +214,8 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
     if (Atomics.exchange(this.#flag, 0, 1) === 0) this.#wake?.write(OCTET);
   }
 
-  #crashed(message: string): void {
+  #crashed(text: string): void {
+    const [message = text] = text.split("\n");
     if (this.#side === null) this.#failStart("WORKER_FAILED", message);
     else this.#side.died(`it crashed: ${message}`);
   }
