@@ -4,22 +4,23 @@ import { HttpServer, type HttpServerOptions } from "./admin/http_server.ts";
 import { Readiness } from "./admin/readiness.ts";
 import { readinessHandler } from "./admin/readiness_handler.ts";
 import { statsHandler } from "./admin/stats_handler.ts";
-import { formatAddress } from "./base/address.ts";
-import { ProxyError } from "./base/errors.ts";
-import { SystemRandom } from "./base/random.ts";
+import { formatAddress, type SocketAddress } from "./base/address.ts";
 import { SystemClock } from "./base/system_clock.ts";
-import { PORTS } from "./config/config.ts";
+import { type Config, PORTS } from "./config/config.ts";
 import { invalidVariable } from "./config/errors.ts";
-import { type DataPlane, startDataPlane } from "./dataplane.ts";
+import type { DataPlaneListeners } from "./dataplane.ts";
 import { configDump } from "./dump.ts";
 import { FakeCa } from "./identity/fake_ca.ts";
 import { FakeCertificateSource } from "./identity/fake_source.ts";
+import type { DataPlaneInfo } from "./isolate/messages.ts";
+import type { RunningPlane } from "./isolate/plane.ts";
 import { startLocalWorkload } from "./local_workload.ts";
 import { denoDialerRefusal } from "./net/deno/deno_dialer.ts";
-import { DenoNetwork } from "./net/deno/deno_network.ts";
-import type { Network } from "./net/network.ts";
+import { DenoNetwork, type DenoNetworkOptions } from "./net/deno/deno_network.ts";
+import type { Transparency } from "./net/network.ts";
 import { requirePermissions } from "./permissions.ts";
 import { needsOf, type Plan, type ProxyPlan } from "./plan.ts";
+import { type Planes, planesHere, planesInWorker } from "./planes.ts";
 import { MeshState } from "./state/mesh_state.ts";
 import { StateRouter } from "./state/state_router.ts";
 import { TelemetryEvents } from "./telemetry/access_log.ts";
@@ -37,7 +38,6 @@ interface Shared {
   readonly plan: Plan;
   readonly logging: Logging;
   readonly clock: SystemClock;
-  readonly network: Network;
   readonly router: StateRouter;
   readonly events: TelemetryEvents;
   readonly ca: FakeCa;
@@ -79,21 +79,28 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     logger.log("error", "ztunnel::app", "bug outside of any connection", {
       error: error instanceof Error ? error.stack ?? error.message : String(error),
     });
-  const { tunnelDialer } = config;
-  const refusal = tunnelDialer === "deno" ? await denoDialerRefusal(plan.admin[0]) : null;
-  if (refusal !== null) throw invalidVariable("TUNNEL_DIALER", "deno", refusal);
   const clock = new SystemClock({ onBug });
+  const onRefused = refusalLog(logger, clock);
+  const denoNetwork = await openDenoNetwork(plan, {
+    clock,
+    onBug,
+    onRefused: (max) => onRefused(1, max),
+  });
+  const planes = opened.use(
+    config.native === null ? planesHere(denoNetwork, clock) : await planesInWorker(config.native, {
+      logger,
+      logLevel: () => logger.filter.widest,
+      clock,
+      descriptorsMax: config.descriptorsMax,
+      inheritedFds: plan.inheritedFds,
+      onRefused,
+    }),
+  );
+  if (planes.native !== null) logNative(planes.native, logger);
   const shared: Shared = {
     plan,
     logging,
     clock,
-    network: new DenoNetwork({
-      clock,
-      onBug,
-      tunnelDialer,
-      onRefused: refusalLog(logger, clock),
-      ...(config.descriptorsMax === null ? {} : { descriptorsMax: config.descriptorsMax }),
-    }),
     router: openRouter(plan, logging, clock),
     events: new TelemetryEvents(logger),
     ca: config.fakeCa.directory === null
@@ -121,50 +128,86 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     addresses: plan.admin,
     handler: adminHandler({
       logger,
-      configDump: () => configDump({ plan, router: shared.router, sources, build }),
+      configDump: () =>
+        configDump({ plan, router: shared.router, sources, build, native: planes.native }),
       requestShutdown: options.requestStop,
     }),
   });
 
-  const planes: DataPlane[] = [];
+  const running: RunningPlane[] = [];
   opened.defer(async () => {
-    await Promise.all(planes.map((plane) => ended((done) => plane.stop(done))));
+    await Promise.all(running.map((plane) => ended((done) => plane.stop(done))));
   });
   for (const proxy of plan.proxies) {
     const source = certificatesFor(proxy, shared);
     sources.push(source);
-    const plane = await openProxy(proxy, source, shared);
-    planes.push(plane);
+    const plane = await Promise.race([openProxy(proxy, source, shared, planes), planes.death]);
+    running.push(plane);
     logListeners(plane, logging);
   }
+  for (const address of denoNetwork.inheritedWaiting) {
+    const text = "nobody needs the listener that was handed over";
+    logger.log("warn", "ztunnel::app", text, { address: { unquoted: formatAddress(address) } });
+  }
+  denoNetwork.close();
   await serve({
     component: "stats",
     addresses: plan.stats,
     handler: statsHandler(() => renderMetrics({ istioVersion: build.istioVersion })),
   });
   for (const { name, address } of plan.workloads) {
-    const listener = await startLocalWorkload(shared.network, address, name);
+    const listener = await startLocalWorkload(denoNetwork, address, name);
     opened.defer(() => listener.close());
   }
   logger.log("info", "ztunnel::app", "proxy mode enabled");
   proxyTask.complete();
   options.onReady?.();
 
-  await aborted(options.stop);
+  await Promise.race([aborted(options.stop), planes.death]);
   const { reason } = options.stop;
   if (typeof reason === "string") logger.log("info", "ztunnel::signal", reason);
-  await Promise.all([
+  const drained = Promise.all([
     ...servers.map((server) => server.drain()),
-    ...planes.map((plane) => ended((done) => plane.drain(config.drainDeadlineMs, done))),
+    ...running.map((plane) => ended((done) => plane.drain(config.drainDeadlineMs, done))),
   ]);
+  await Promise.race([drained, planes.death]);
+}
+
+/** The runtime's own sockets: of the data planes, or of the applications of local mode. */
+async function openDenoNetwork(
+  { config, admin, inheritedFds }: Plan,
+  options: Pick<DenoNetworkOptions, "clock" | "onBug" | "onRefused">,
+): Promise<DenoNetwork> {
+  const { tunnelDialer, descriptorsMax } = config;
+  const isDialerUsed = config.native === null && tunnelDialer === "deno";
+  const refusal = isDialerUsed ? await denoDialerRefusal(admin[0]) : null;
+  if (refusal !== null) throw invalidVariable("TUNNEL_DIALER", "deno", refusal);
+  return new DenoNetwork({
+    ...options,
+    tunnelDialer,
+    inherited: config.native === null ? inheritedFds : [],
+    ...(descriptorsMax === null ? {} : { descriptorsMax }),
+  });
+}
+
+/** What the data planes' TLS is made of, since an operator may have chosen it. */
+function logNative({ openssl, fips, policy }: DataPlaneInfo, logger: Logger): void {
+  logger.log("info", "ztunnel::app", "native network", {
+    openssl,
+    keyExchange: policy,
+    ...(fips === null ? {} : { fips }),
+  });
 }
 
 /** Says that connections are refused, at most once in {@link REFUSAL_LOG_MS}. */
-function refusalLog(logger: Logger, clock: SystemClock): (connectionsMax: number) => void {
+function refusalLog(
+  logger: Logger,
+  clock: SystemClock,
+): (count: number, connectionsMax: number) => void {
   let refused = 0;
   let saidMs = -Infinity;
-  return (connectionsMax) => {
-    refused++;
+  return (count, connectionsMax) => {
+    refused += count;
     if (clock.nowMs() - saidMs < REFUSAL_LOG_MS) return;
     saidMs = clock.nowMs();
     const text = "refusing connections: as many are open as descriptors allow (DESCRIPTORS_MAX)";
@@ -204,38 +247,55 @@ function openProxy(
   proxy: ProxyPlan,
   certificates: FakeCertificateSource,
   shared: Shared,
-): Promise<DataPlane> {
+  planes: Planes,
+): Promise<RunningPlane> {
   const { config } = shared.plan;
-  return new Promise((resolve, reject) =>
-    startDataPlane({
-      network: shared.network,
-      router: shared.router,
-      certificates,
-      events: shared.events,
-      clock: shared.clock,
-      random: new SystemRandom(),
-      local: proxy.local,
-      listeners: proxy.listeners,
-      limits: {
-        poolStreamsMax: config.pool.streamsMax,
-        poolIdleMs: config.pool.idleMs,
-      },
-      http2: config.http2,
-      settings: {
-        internalPorts: config.internalPorts,
-        network: config.network,
-        responseBaggage: config.responseBaggage,
-        keepalive: config.keepalive,
-        // Deno.connectTls cannot choose where its connections start.
-        bindIp: config.tunnelDialer === "deno" ? null : proxy.bindIp,
-        policyInfoLogging: config.authorizationLogLevel === "info",
-      },
-    }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
-  );
+  // Deno.connectTls cannot choose where its connections start.
+  const canBind = config.native !== null || config.tunnelDialer === "node";
+  return planes.open({
+    router: shared.router,
+    certificates,
+    events: shared.events,
+    local: proxy.local,
+    listeners: openable(proxy.listeners, planes),
+    limits: {
+      poolStreamsMax: config.pool.streamsMax,
+      poolIdleMs: config.pool.idleMs,
+    },
+    http2: config.http2,
+    settings: {
+      internalPorts: config.internalPorts,
+      network: config.network,
+      responseBaggage: config.responseBaggage,
+      keepalive: config.keepalive,
+      userTimeoutMs: config.userTimeoutMs,
+      originalSource: transparency(config),
+      bindIp: canBind ? proxy.bindIp : null,
+      policyInfoLogging: config.authorizationLogLevel === "info",
+    },
+  });
+}
+
+/** The captured ports stay closed where nobody would learn what was captured. */
+function openable(listeners: DataPlaneListeners, planes: Planes): DataPlaneListeners {
+  const { inboundPlaintext, outbound, ...others } = listeners;
+  const captures = (address: SocketAddress | undefined) =>
+    address !== undefined && planes.captures(address.port);
+  return {
+    ...others,
+    ...(captures(inboundPlaintext) ? { inboundPlaintext } : {}),
+    ...(captures(outbound) ? { outbound } : {}),
+  } as DataPlaneListeners;
+}
+
+/** `ENABLE_ORIG_SRC` (spec/data-path §3.5). */
+function transparency({ originalSource }: Config): Transparency {
+  if (originalSource === null) return "try";
+  return originalSource ? "must" : "never";
 }
 
 /** A line for each data listener, in the order they were opened (spec/config-and-observability §4.1). */
-function logListeners({ local }: DataPlane, { logger }: Logging): void {
+function logListeners({ local }: RunningPlane, { logger }: Logging): void {
   const lines = [
     { open: local.inbound, component: "inbound", scope: "inbound" },
     { open: local.inboundPlaintext, component: "inbound plaintext", scope: "inbound_passthrough" },

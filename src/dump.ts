@@ -9,7 +9,9 @@ import type {
   DumpPorts,
   DumpService,
   DumpWorkload,
+  JsonObject,
 } from "./admin/config_dump.ts";
+import type { DataPlaneInfo } from "./isolate/messages.ts";
 import { configJson } from "./config_json.ts";
 import type { FakeCertificateSource } from "./identity/fake_source.ts";
 import type { Plan } from "./plan.ts";
@@ -76,20 +78,28 @@ export function dumpService({ service, endpoints }: KnownService): DumpService {
 }
 
 /** The whole dump of a process. */
-export function configDump({ plan, router, sources, build }: {
+export function configDump({ plan, router, sources, build, native }: {
   readonly plan: Plan;
   readonly router: StateRouter;
   readonly sources: readonly FakeCertificateSource[];
   readonly build: BuildInfo;
+  /** What the native network runs on; null on the runtime's own sockets. */
+  readonly native: DataPlaneInfo | null;
 }): ConfigDump {
   return {
-    config: configJson(plan.config, Deno.args),
+    config: { ...configJson(plan.config, Deno.args), ...dumpNative(native) },
     version: build,
     workloads: router.state.workloads.map(dumpWorkload),
     services: router.state.services.map(dumpService),
     policies: router.state.policies,
     certificates: sources.map(dumpCertificate),
   };
+}
+
+/** Ours: which OpenSSL, and what it may agree to. */
+function dumpNative(native: DataPlaneInfo | null): JsonObject {
+  if (native === null) return {};
+  return { openssl: native.openssl, fips: native.fips, keyExchange: native.policy };
 }
 
 function dumpCertificate({ identity, current }: FakeCertificateSource): DumpCertificates {

@@ -45,6 +45,7 @@ export function planLocal(config: Config, mesh: MeshFile): Plan {
   const socks5 = socksAddress(config);
   return {
     config,
+    inheritedFds: [],
     mesh,
     proxies: proxied.map((workload) => ({
       local: localName(workload),

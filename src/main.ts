@@ -1,11 +1,13 @@
 // The command line: which command, which settings, which signals, which exit code.
 import { runPlan } from "./app.ts";
 import { ProxyError } from "./base/errors.ts";
-import { type Config, readConfig } from "./config/config.ts";
+import { type Config, readConfig, readNativeSettings } from "./config/config.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
 import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
 import { type Need, requirePermissions } from "./permissions.ts";
-import { type Plan, planDedicated } from "./plan.ts";
+import { inheritedDescriptors } from "./net/inherited.ts";
+import { nativeNeeds, type Plan, planDedicated } from "./plan.ts";
+import { inspectNative } from "./planes.ts";
 import { onSignal, type ShutdownState, type Signal } from "./shutdown.ts";
 import { type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
 import type { Logging } from "./telemetry/logging.ts";
@@ -38,7 +40,7 @@ class StartError extends ProxyError {
  */
 export async function run(config: Config, signal: AbortSignal): Promise<void> {
   const quit = new AbortController();
-  await runPlan(planDedicated(config, readMesh(config)), {
+  await runPlan(planOf(config), {
     stop: AbortSignal.any([signal, quit.signal]),
     requestStop: () => quit.abort(EXPLICIT_SHUTDOWN),
   });
@@ -66,6 +68,7 @@ async function command([name, ...rest]: readonly string[]): Promise<number> {
       return 0;
     case "version":
       print(`${formatBuildInfo(buildInfo(undefined))}\n`);
+      await printNative();
       return 0;
     case "help":
       print(help());
@@ -77,6 +80,19 @@ async function command([name, ...rest]: readonly string[]): Promise<number> {
   }
 }
 
+/** A line about the native network's cryptography, where the environment asks for that network and may be read. */
+async function printNative(): Promise<void> {
+  const asked = { name: "env", variable: "IO_PROVIDER" } as const;
+  if (Deno.permissions.querySync(asked).state !== "granted") return;
+  if (Deno.env.get("IO_PROVIDER") !== "native") return;
+  const settings = readNativeSettings((name) => Deno.env.get(name));
+  if (settings === null) return;
+  requirePermissions(nativeNeeds());
+  const { openssl, fips, policy } = await inspectNative(settings);
+  const state = fips === null ? "" : `, ${fips}`;
+  print(`native network: ${openssl}, key exchange ${policy}${state}\n`);
+}
+
 function help(): string {
   const build = formatBuildInfo(buildInfo(undefined));
   const lines = COMMANDS.map((line) => `  ${line}`).join("\n");
@@ -84,8 +100,15 @@ function help(): string {
 }
 
 function planProxy(): Plan {
-  const config = readSettings({});
-  return planDedicated(config, readMesh(config));
+  return planOf(readSettings({}));
+}
+
+function planOf(config: Config): Plan {
+  const { inheritedListeners } = config;
+  if (inheritedListeners === null) return planDedicated(config, readMesh(config));
+  const { fds, ignored } = inheritedDescriptors(inheritedListeners, Deno.pid);
+  const warnings = ignored === null ? config.warnings : [...config.warnings, ignored];
+  return planDedicated({ ...config, warnings }, readMesh(config), fds);
 }
 
 function planLocalMode(): Plan {

@@ -3,6 +3,7 @@ import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
 import { type Config, PORTS } from "./config/config.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
 import type { Need } from "./permissions.ts";
+import { workerSources } from "./planes.ts";
 import type { LocalWorkloadName } from "./seam/workload.ts";
 import type { MeshFile } from "./state/mesh_file.ts";
 
@@ -22,6 +23,8 @@ export interface WorkloadPlan {
 
 export interface Plan {
   readonly config: Config;
+  /** Listening descriptors that whoever started the process handed over. */
+  readonly inheritedFds: readonly number[];
   readonly mesh: MeshFile;
   readonly proxies: readonly ProxyPlan[];
   readonly workloads: readonly WorkloadPlan[];
@@ -39,13 +42,27 @@ export function httpPorts({ listeners }: Config): Pick<Plan, "admin" | "stats" |
   return { admin: listeners.admin, stats: [listeners.stats], readiness: [listeners.readiness] };
 }
 
-/** Dedicated mode: one proxy for the workload that `PROXY_WORKLOAD_INFO` names. */
-export function planDedicated(config: Config, mesh: MeshFile): Plan {
-  const { inbound, socks5 } = config.listeners;
+/**
+ * Dedicated mode: one proxy for the workload that `PROXY_WORKLOAD_INFO` names. The captured ports open where the
+ * network learns where a connection wanted to go: always with `native`, on inherited listeners with `deno`.
+ * @param inheritedFds Listeners handed over.
+ */
+export function planDedicated(
+  config: Config,
+  mesh: MeshFile,
+  inheritedFds: readonly number[] = [],
+): Plan {
+  const { inbound, inboundPlaintext, outbound, socks5 } = config.listeners;
   const isWildcard = inbound.ip === "::" || inbound.ip === "0.0.0.0";
-  const listeners: DataPlaneListeners = { inbound, ...(socks5 === null ? {} : { socks5 }) };
+  const captures = config.native !== null || inheritedFds.length > 0;
+  const listeners: DataPlaneListeners = {
+    inbound,
+    ...(captures ? { inboundPlaintext, outbound } : {}),
+    ...(socks5 === null ? {} : { socks5 }),
+  };
   return {
     config,
+    inheritedFds,
     mesh,
     proxies: [{ local: config.workload, listeners, bindIp: isWildcard ? null : inbound.ip }],
     workloads: [],
@@ -82,6 +99,18 @@ export function dialsOf(
   return [...found.values()];
 }
 
+/** What the native network needs from the runtime's sandbox. */
+export function nativeNeeds(): Need[] {
+  return [
+    {
+      kind: "ffi",
+      what: null,
+      why: "call libc and OpenSSL, whose callbacks need more than a list (IO_PROVIDER=native)",
+    },
+    { kind: "read", what: workerSources(), why: "start the data plane's worker" },
+  ];
+}
+
 /** Everything the plan needs from the runtime's sandbox, each with its reason. */
 export function needsOf(plan: Plan): Need[] {
   const needs = new Map<string, Need>();
@@ -89,24 +118,31 @@ export function needsOf(plan: Plan): Need[] {
     const what = formatAddress(address);
     if (!needs.has(what)) needs.set(what, { kind: "net", what, why });
   };
-  for (const { local, listeners, bindIp } of plan.proxies) {
+  const { native } = plan.config;
+  if (native !== null) { for (const need of nativeNeeds()) needs.set(need.kind, need); }
+  // Descriptors that libc opens, or that were handed over, are not the sandbox's business.
+  const proxies = native === null ? plan.proxies : [];
+  for (const { local, listeners, bindIp } of proxies) {
     const of = `of ${local.namespace}/${local.name}`;
-    const { inbound, outbound, socks5 } = listeners;
+    const { inbound, socks5 } = listeners;
     if (bindIp !== null) {
       net(
         { ip: bindIp, port: 0 },
         `connect from its own address, at any port, for the proxy ${of}`,
       );
     }
+    // Which listeners were handed over is known when they are open; what is missing then says so itself.
+    if (plan.inheritedFds.length > 0) continue;
     if (inbound !== undefined) net(inbound, `accept HBONE for the proxy ${of}`);
-    if (outbound !== undefined) net(outbound, `accept captured connections ${of}`);
     if (socks5 !== undefined) net(socks5, `accept SOCKS5 clients in the name ${of}`);
   }
   for (const { name, address } of plan.workloads) net(address, `serve the workload ${name}`);
   for (const address of plan.readiness) net(address, "answer readiness probes");
   for (const address of plan.admin) net(address, "serve the admin endpoints");
   for (const address of plan.stats) net(address, "serve metrics");
-  for (const address of plan.dials) net(address, "connect to workloads of the mesh");
+  if (native === null) {
+    for (const address of plan.dials) net(address, "connect to workloads of the mesh");
+  }
   const { directory } = plan.config.fakeCa;
   if (directory !== null) {
     const why = "share the trust root of FAKE_CA_DIR with other processes";

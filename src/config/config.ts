@@ -173,7 +173,7 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
   refuseControlPlane(read, proxyConfig);
   const fakeCa = readFakeCa(read);
   refuseUnbuilt(read);
-  const ioProvider = read.choice("IO_PROVIDER", ["deno", "native"], "deno");
+  const ioProvider = readIoProvider(read);
   const native = readNative(read, ioProvider, warnings);
   const keepalive = readKeepalive(read);
   const ipv6Enabled = read.boolean("IPV6_ENABLED", true);
@@ -335,6 +335,20 @@ function readOriginalSource(read: EnvReader, ioProvider: Config["ioProvider"]): 
   throw invalidConfiguration(
     "ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
   );
+}
+
+function readIoProvider(read: EnvReader): Config["ioProvider"] {
+  return read.choice("IO_PROVIDER", ["deno", "native"], "deno");
+}
+
+/**
+ * Of the settings, those of the native network; null where it is not asked for. For `version`, which says what the
+ * network runs on without a proxy's other settings.
+ * @throws {ConfigError} as {@link readConfig}.
+ */
+export function readNativeSettings(env: Environment): NativeSettings | null {
+  const read = new EnvReader(env);
+  return readNative(read, readIoProvider(read), []);
 }
 
 /** What would be weaker than asked for with the runtime's own sockets is refused; the rest is said. */

@@ -87,6 +87,12 @@ export class LogFilter {
     return RANKS[level] <= (this.#rankByScope.get(scope) ?? this.#findRank(scope));
   }
 
+  /** The most verbose level that any scope's lines are let through at; `error` also where all is off. */
+  get widest(): LogLevel {
+    const rank = Math.max(RANKS.error, ...this.#clauses.map(({ level }) => RANKS[level]));
+    return LEVELS[rank] as LogLevel;
+  }
+
   /** Scopes with a remembered answer: at most {@link FILTER_SCOPES_CACHED_MAX}. */
   get scopesCached(): number {
     return this.#rankByScope.size;

@@ -11,6 +11,15 @@ function levelsOf(filter: LogFilter, scope: string): string {
 }
 
 Deno.test.each([
+  { text: undefined, widest: "info" },
+  { text: "warn,access=debug", widest: "debug" },
+  { text: "trace,access=error", widest: "trace" },
+  { text: "off", widest: "error" },
+])("LogFilter.parse($text).widest is $widest", ({ text, widest }) => {
+  assertEquals(LogFilter.parse(text).widest, widest);
+});
+
+Deno.test.each([
   { text: undefined, scope: "ztunnel::app", expected: "error warn info" },
   { text: "", scope: "ztunnel::app", expected: "error" },
   { text: "debug", scope: "access", expected: "error warn info debug" },

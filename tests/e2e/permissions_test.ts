@@ -55,11 +55,22 @@ Deno.test("deno.json grants start neither ffi, run, write nor sys", () => {
   assertStringIncludes(config.tasks.demo.command, "--no-prompt -P=demo ");
 });
 
-Deno.test("no permission set binds a wildcard but proxy's, whose mode needs it", () => {
+Deno.test("no permission set binds a wildcard but those of proxy, whose mode needs it", () => {
   for (const [name, set] of Object.entries(PERMISSION_SETS)) {
-    const wild = (set["net"] ?? []).filter((what) => /^(0\.0\.0\.0|\[::\])/.test(what));
-    assertEquals(wild.length > 0, name === "proxy", name);
+    const wild = grantsOf(set).filter(({ kind, what }) =>
+      kind === "net" && /^(0\.0\.0\.0|\[::\])/.test(what)
+    );
+    assertEquals(wild.length > 0, name === "proxy" || name === "proxy-native", name);
   }
+});
+
+Deno.test("only the native network has ffi, and it connects to no pod", () => {
+  for (const [name, set] of Object.entries(PERMISSION_SETS)) {
+    assertEquals("ffi" in set, name === "proxy-native", name);
+  }
+  const ports = grantsOf(PERMISSION_SETS["proxy-native"]!)
+    .filter(({ kind }) => kind === "net").map(({ what }) => what.slice(what.lastIndexOf(":") + 1));
+  assertEquals([...new Set(ports)].sort(), ["15000", "15020", "15021"]);
 });
 
 Deno.test.each(CASES)("$name: one sentence, exit code 1", async ({ set, grant, ...use }) => {
