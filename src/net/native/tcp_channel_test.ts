@@ -218,12 +218,14 @@ Deno.test("TcpChannel gives others their turn after READ_BYTES_PER_TURN_MAX", ()
   // The peer has ended, so that no short read ends the turn.
   bench.libc.shutdown(bench.fd, SHUT_WR);
   bench.answers.push(half, half - 1, 1, half, half, half);
+  let asked = 0;
+  bench.loop.nextTurn = () => void asked++;
   bench.turns(1);
-  assertEquals(notes.heard, [half, half - 1, 1]);
-  bench.turns(1);
-  assertEquals(notes.heard.slice(3), [half, half]);
-  bench.turns(1);
-  assertEquals(notes.heard.slice(5), [half, "end"]);
+  assertEquals([notes.heard, asked], [[half, half - 1, 1], 1]);
+  bench.channel.runTask();
+  assertEquals([notes.heard.slice(3), asked], [[half, half], 2]);
+  bench.channel.runTask();
+  assertEquals([notes.heard.slice(5), asked], [[half, "end"], 2]);
 });
 
 Deno.test("TcpChannel tells a reset after the bytes that came before it, also to one who had paused", async () => {
