@@ -1,7 +1,7 @@
 // What the TLS library says went wrong, in the words of the access log (spec/config-and-observability §7.6).
-import { NetError, osErrorText, type ProxyError } from "../../base/errors.ts";
+import { NetError, type ProxyError } from "../../base/errors.ts";
 import { PeerRejectedError, rejectedServer, TlsHandshakeError } from "../../tls/errors.ts";
-import { EPIPE, errnoName, netErrorOf } from "./errno.ts";
+import { EPIPE, netErrorOf } from "./errno.ts";
 import type { OpenSslError } from "./openssl.ts";
 
 /** Why an operation of a session failed for good. */
@@ -129,17 +129,20 @@ export function serverHandshakeFailure(failure: SessionFailure): TlsHandshakeErr
     const text = 'Custom { kind: UnexpectedEof, error: "tls handshake eof" }';
     return new TlsHandshakeError("HANDSHAKE_EOF", text);
   }
-  if (failure.kind === "errno") {
-    const code = errnoName(failure.errno);
-    const [text] = osErrorText(code).split(" (os error");
-    const kind = code === "ECONNRESET" ? "ConnectionReset" : "Uncategorized";
-    return new TlsHandshakeError(
-      code,
-      `Os { code: ${failure.errno}, kind: ${kind}, message: "${text}" }`,
-    );
-  }
+  if (failure.kind === "errno") return serverCarrierFailure(netErrorOf(failure.errno));
   const { code, debug } = wordingOf(failure);
   return new TlsHandshakeError(code, `Custom { kind: InvalidData, error: ${debug} }`);
+}
+
+/** What carries an accepted session failed in the handshake. */
+export function serverCarrierFailure({ code, message }: ProxyError): TlsHandshakeError {
+  const os = /^(.*) \(os error (\d+)\)$/.exec(message);
+  if (os === null) {
+    return new TlsHandshakeError(code, `Custom { kind: Other, error: ${quoted(message)} }`);
+  }
+  const kind = code === "ECONNRESET" ? "ConnectionReset" : "Uncategorized";
+  const text = `Os { code: ${os[2]}, kind: ${kind}, message: ${quoted(os[1]!)} }`;
+  return new TlsHandshakeError(code, text);
 }
 
 /** Our dial's handshake failed: `message` is what follows `io error: `. */
@@ -191,7 +194,11 @@ function wordingOf(failure: SessionFailure): Wording {
   }
   const said = errors.findLast(({ library }) => library === LIB_SSL) ?? errors.at(-1);
   const text = said?.text ?? "unknown failure";
-  return word("TLS_PROTOCOL", `General("${text.replace(/["\\]/g, "\\$&")}")`, text);
+  return word("TLS_PROTOCOL", `General(${quoted(text)})`, text);
+}
+
+function quoted(text: string): string {
+  return `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
 
 const FLOOD_TEXT = "peer misbehaved: TooManyKeyUpdateRequests";

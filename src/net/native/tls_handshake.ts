@@ -7,7 +7,12 @@ import { rejectedClient, rejectedServer, TlsHandshakeError } from "../../tls/err
 import type { SecureAttempt } from "../secure_attempt.ts";
 import type { CarrierOwner, TlsCarrier } from "./tls_carrier.ts";
 import { TlsChannel, type TlsChannelShared } from "./tls_channel.ts";
-import { clientHandshakeFailure, serverHandshakeFailure } from "./tls_failures.ts";
+import {
+  clientHandshakeFailure,
+  serverCarrierFailure,
+  serverHandshakeFailure,
+  type SessionFailure,
+} from "./tls_failures.ts";
 import { type TlsSession, WANTS_READ, WANTS_WRITE } from "./tls_session.ts";
 
 /** What a handshake does with the engine it belongs to. */
@@ -70,10 +75,8 @@ export class TlsHandshake implements CarrierOwner, Task {
   onCarrierReadable(): void {
     if (this.#session !== null) return this.#advance();
     // Nobody who has ended already can complete a handshake.
-    const { carrier, attempt, role } = this.#options;
-    if (!carrier.ended || attempt.over) return;
-    if (role === "client" && carrier.failure !== null) return attempt.fail(carrier.failure);
-    attempt.fail(this.#failureOf({ kind: "eof" }));
+    const { carrier, attempt } = this.#options;
+    if (carrier.ended && !attempt.over) attempt.fail(this.#failureOf({ kind: "eof" }));
   }
 
   onCarrierWritable(): void {
@@ -133,13 +136,10 @@ export class TlsHandshake implements CarrierOwner, Task {
   }
 
   #whyFailed(session: TlsSession): ProxyError {
-    const { role, carrier } = this.#options;
+    const { role } = this.#options;
     const { verdict, failure } = session;
     if (verdict?.kind === "rejected") {
       return role === "server" ? rejectedClient(verdict.error) : rejectedServer(verdict.error);
-    }
-    if (failure?.kind === "eof" && carrier.failure !== null && role === "client") {
-      return carrier.failure;
     }
     if (failure !== null) return this.#failureOf(failure);
     return this.#failureOf({
@@ -148,10 +148,14 @@ export class TlsHandshake implements CarrierOwner, Task {
     });
   }
 
-  #failureOf(failure: Parameters<typeof serverHandshakeFailure>[0]): ProxyError {
-    return this.#options.role === "server"
-      ? serverHandshakeFailure(failure)
-      : clientHandshakeFailure(failure);
+  #failureOf(failure: SessionFailure): ProxyError {
+    const { role, carrier } = this.#options;
+    // The carrier knows better why it ended.
+    const below = failure.kind === "eof" ? carrier.failure : null;
+    if (role === "server") {
+      return below === null ? serverHandshakeFailure(failure) : serverCarrierFailure(below);
+    }
+    return below ?? clientHandshakeFailure(failure);
   }
 
   #destroy(): void {
