@@ -204,6 +204,7 @@ async function main(opened: AsyncDisposableStack): Promise<number> {
       print(`${arm.name} did not start: ${error instanceof Error ? error.message : error}`);
     }
   }
+  if (arms.length === 0) throw new ToolError("no chain started");
   const samples = await measure({ tools, chains, arms, cells, runs, seconds });
   print("");
   const measures = cells.flatMap((cell) => cell.measures);
