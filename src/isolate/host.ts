@@ -93,7 +93,7 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
   readonly #options: NativeHostOptions<RuntimeOptions>;
   readonly #port: MessagePort;
   readonly #flag: Int32Array;
-  readonly #worker: Worker;
+  readonly #worker: Worker | null;
   readonly #opening = Promise.withResolvers<void>();
   #info: DataPlaneInfo | null = null;
   #side: ControlSide | null = null;
@@ -112,24 +112,14 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
     port1.onmessage = ({ data }) => this.#receive(data);
     const wakeFlag = new SharedArrayBuffer(4);
     this.#flag = new Int32Array(wakeFlag);
-    this.#worker = new Worker(
-      options.workerUrl ?? workerModule(import.meta.url),
-      { type: "module", name: "data plane", deno: { permissions: WORKER_PERMISSIONS } } as
-        & WorkerOptions
-        & { readonly deno: unknown },
-    );
-    this.#worker.onerror = (event) => {
-      event.preventDefault(); // Else the process would end here, without a word of ours.
-      this.#crashed(event.message);
-    };
-    this.#worker.onmessageerror = () => this.#crashed("a message could not be read");
+    this.#worker = this.#openWorker(options.workerUrl ?? workerModule(import.meta.url));
     const start: WorkerStart<RuntimeOptions> = {
       port: port2,
       wakeFlag,
       runtime: options.runtime,
       logLevel: options.logLevel?.() ?? "trace",
     };
-    this.#worker.postMessage(start, [port2]);
+    this.#worker?.postMessage(start, [port2]);
   }
 
   get info(): DataPlaneInfo {
@@ -160,10 +150,33 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
 
   /** Ends the worker and frees what this side holds of it. Idempotent. */
   end(): void {
-    this.#worker.terminate();
+    this.#worker?.terminate();
     this.#port.close();
     this.#wake?.destroy();
     this.#wake = null;
+  }
+
+  /** Null where this isolate may not give ffi away. */
+  #openWorker(url: URL): Worker | null {
+    const options = {
+      type: "module",
+      name: "data plane",
+      deno: { permissions: WORKER_PERMISSIONS },
+    } as const;
+    let worker: Worker;
+    try {
+      worker = new Worker(url, options);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      this.#failStart("NO_FFI", "it needs the whole ffi permission (--allow-ffi without a path)");
+      return null;
+    }
+    worker.onerror = (event) => {
+      event.preventDefault(); // Else the process would end here, without a word of ours.
+      this.#crashed(event.message);
+    };
+    worker.onmessageerror = () => this.#crashed("a message could not be read");
+    return worker;
   }
 
   #receive(data: unknown): void {

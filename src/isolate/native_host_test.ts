@@ -1,0 +1,282 @@
+// Two data planes in a real worker on libc, OpenSSL and loopback sockets, as an application sees them.
+import { assert, assertEquals } from "@std/assert";
+import { CLIENT, identityOf, NotedEvents, SERVER } from "../../tests/support/data_plane_world.ts";
+import { loopbackBlock } from "../../tests/support/loopback.ts";
+import { EchoApp, echoes } from "../../tests/support/loopback_planes.ts";
+import { meshFileText } from "../../tests/support/mesh_file.ts";
+import { until } from "../../tests/support/real_sockets.ts";
+import { connectSocks5 } from "../../tests/support/socks5.ts";
+import { ProxyError } from "../base/errors.ts";
+import { SystemClock } from "../base/system_clock.ts";
+import { FakeCa } from "../identity/fake_ca.ts";
+import { FakeCertificateSource } from "../identity/fake_source.ts";
+import type { NativeRuntimeOptions } from "../net/native/runtime.ts";
+import type { LocalWorkloadName } from "../seam/workload.ts";
+import { parseMeshFile } from "../state/mesh_file.ts";
+import { MeshState } from "../state/mesh_state.ts";
+import { StateRouter } from "../state/state_router.ts";
+import { LogFilter } from "../telemetry/log_filter.ts";
+import { TelemetryEvents } from "../telemetry/access_log.ts";
+import { Logger } from "../telemetry/logger.ts";
+import { DataPlaneStartError } from "./errors.ts";
+import { type HostedPlane, type NativeHost, startNativeHost } from "./host.ts";
+
+const RUNTIME: NativeRuntimeOptions = {
+  openSslLibDir: null,
+  tls12: false,
+  pqc: false,
+  fips: null,
+  packetMark: null,
+  markListeners: false,
+  reusePort: false,
+  descriptorsMax: null,
+  inheritedFds: [],
+};
+
+const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]);
+
+interface Hosted {
+  readonly plane: HostedPlane;
+  readonly events: NotedEvents;
+  readonly source: FakeCertificateSource;
+}
+
+/** A client's and a server's plane in one worker, with an application behind the server's. */
+class Planes implements AsyncDisposable {
+  readonly clock = new SystemClock();
+  readonly app = new EchoApp();
+  readonly deaths: string[] = [];
+  readonly lines: string[] = [];
+  readonly #block = loopbackBlock();
+  readonly clientIp = `${this.#block}.1`;
+  readonly serverIp = `${this.#block}.2`;
+  readonly router = new StateRouter({
+    state: this.#state([]),
+    settings: {
+      network: "",
+      hbonePort: 15008,
+      nodeName: null,
+      clusterDomain: "cluster.local",
+      internalPorts: INTERNAL_PORTS,
+    },
+    clock: this.clock,
+    log: () => {},
+  });
+  host!: NativeHost;
+  ca!: FakeCa;
+  client!: Hosted;
+  server!: Hosted;
+
+  static async start(): Promise<Planes> {
+    const planes = new Planes();
+    planes.ca = await FakeCa.create({ nowMs: Date.now() });
+    planes.host = await startNativeHost({
+      runtime: RUNTIME,
+      log: (level, _scope, message, fields) =>
+        planes.lines.push(`${level} ${message} ${fields?.["error"] ?? ""}`),
+      onDeath: (reason) => planes.deaths.push(reason),
+      clock: planes.clock,
+      revokeFfi: false,
+    });
+    await planes.app.listen(planes.serverIp);
+    planes.server = await planes.#open(SERVER, planes.serverIp, {
+      inbound: { ip: planes.serverIp, port: 15008 },
+    });
+    planes.client = await planes.#open(CLIENT, planes.clientIp, {
+      socks5: { ip: planes.clientIp, port: 15080 },
+    });
+    return planes;
+  }
+
+  #state(policies: readonly unknown[]): MeshState {
+    const workloads = [{ ...CLIENT, ip: `${this.#block}.1` }, {
+      ...SERVER,
+      ip: `${this.#block}.2`,
+    }];
+    return new MeshState(parseMeshFile(meshFileText({ workloads, policies }), { source: "test" }));
+  }
+
+  pushPolicies(policies: readonly unknown[]): void {
+    this.router.replace(this.#state(policies), { policies: true });
+  }
+
+  async #open(
+    local: LocalWorkloadName,
+    ip: string,
+    listeners: Parameters<NativeHost["openPlane"]>[0]["listeners"],
+  ): Promise<Hosted> {
+    const events = new NotedEvents();
+    const source = new FakeCertificateSource(identityOf(local), {
+      ca: this.ca,
+      clock: this.clock,
+    });
+    const plane = await new Promise<HostedPlane>((resolve, reject) =>
+      this.host.openPlane({
+        router: this.router,
+        certificates: source,
+        events,
+        local,
+        listeners,
+        settings: { internalPorts: INTERNAL_PORTS, bindIp: ip },
+      }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
+    );
+    return { plane, events, source };
+  }
+
+  connect(): Promise<Deno.TcpConn> {
+    return connectSocks5(this.clientIp, { ip: this.serverIp, port: this.app.port });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const leaked = await this.host.close();
+    await this.app.close();
+    for (const { source } of [this.client, this.server]) source.close();
+    assertEquals([leaked, this.deaths, this.host.bugs, this.lines], [{}, [], 0, []]);
+    assertEquals(this.clock.waiting, 0);
+    const open = [this.client, this.server].map(({ events }) =>
+      events.openedRecords.length - events.closedRecords.length
+    );
+    assertEquals(open, [0, 0]);
+  }
+}
+
+Deno.test("bytes go through two planes of a real worker, and both report them", async () => {
+  await using planes = await Planes.start();
+  const connection = await planes.connect();
+  await echoes(connection, 3_000_000);
+  connection.close();
+  const { client, server } = planes;
+  await until(() => client.events.ends.length === 1 && server.events.ends.length === 1);
+  assertEquals([client.events.ends, server.events.ends], [["-: ok"], ["-: ok"]]);
+  for (const { events } of [client, server]) {
+    const [record] = events.openedRecords;
+    assertEquals([record!.bytesToServer, record!.bytesToClient], [3_000_000, 3_000_000]);
+    assertEquals(record!.facts.sourceIdentity?.uri, identityOf(CLIENT).uri);
+    assertEquals(record!.facts.destinationIdentity?.uri, identityOf(SERVER).uri);
+  }
+  assertEquals(
+    client.events.openedRecords[0]!.facts.traceId,
+    server.events.openedRecords[0]!.facts.traceId,
+  );
+});
+
+Deno.test("the access log of a hosted plane is what the formatter makes of the same facts", async () => {
+  await using planes = await Planes.start();
+  const connection = await planes.connect();
+  await echoes(connection, 10);
+  connection.close();
+  await until(() => planes.server.events.ends.length === 1);
+  const messages: string[] = [];
+  const fields: string[] = [];
+  const telemetry = new TelemetryEvents(
+    new Logger({
+      filter: LogFilter.parse("info"),
+      wallMs: () => 0,
+      sink: (event) => {
+        messages.push(`${event.message}`);
+        fields.push(...Object.keys(event.fields).filter((key) => event.fields[key] !== undefined));
+      },
+    }),
+  );
+  const [{ record, end }] = planes.server.events.closedRecords as [
+    NotedEvents["closedRecords"][number],
+  ];
+  telemetry.closed(record, end);
+  assertEquals(messages, ["connection complete"]);
+  assertEquals(fields, [
+    ...["src.addr", "src.workload", "src.namespace", "src.identity", "src.cluster"],
+    ...["dst.addr", "dst.hbone_addr", "dst.workload", "dst.namespace", "dst.identity"],
+    ...["dst.cluster", "direction", "bytes_sent", "bytes_recv", "duration"],
+  ]);
+});
+
+Deno.test("certificates rotate under traffic; connections live on, new ones come up", async () => {
+  await using planes = await Planes.start();
+  const before = await planes.connect();
+  await echoes(before, 1000);
+  for (let round = 0; round < 6; round++) {
+    await planes.client.source.renew();
+    await planes.server.source.renew();
+    const connection = await planes.connect();
+    await echoes(connection, 1000);
+    connection.close();
+  }
+  await echoes(before, 1000);
+  before.close();
+  await until(() => planes.client.events.ends.length === 7);
+  assertEquals(planes.client.events.ends, Array(7).fill("-: ok"));
+});
+
+Deno.test("a change of policies ends live connections; the next one is refused", async () => {
+  await using planes = await Planes.start();
+  const connection = await planes.connect();
+  await echoes(connection, 1000);
+  planes.pushPolicies([{
+    name: "nobody",
+    namespace: "default",
+    scope: "Namespace",
+    action: "Allow",
+    dryRun: false,
+    rules: [],
+  }]);
+  assertEquals(await connection.read(new Uint8Array(1)), null);
+  connection.close();
+  await until(() => planes.server.events.ends.length === 1);
+  assertEquals(planes.server.events.ends, ["DENY: connection closed due to policy change"]);
+  const refused = await planes.connect();
+  assertEquals(await refused.read(new Uint8Array(1)).catch(() => null), null);
+  refused.close();
+  await until(() => planes.client.events.ends.length === 2);
+  assertEquals(planes.client.events.ends[1], "CONNECT: http status: 401 Unauthorized");
+});
+
+Deno.test("200 connections at once: none lost, and the worker sleeps afterwards", async () => {
+  await using planes = await Planes.start();
+  const all = await Promise.all(Array.from({ length: 200 }, () => planes.connect()));
+  await Promise.all(all.map((connection) => echoes(connection, 1000)));
+  for (const connection of all) connection.close();
+  const { client, server } = planes;
+  await until(() => client.events.ends.length === 200 && server.events.ends.length === 200);
+  assertEquals(new Set([...client.events.ends, ...server.events.ends]), new Set(["-: ok"]));
+  const stats = await new Promise<number>((resolve) =>
+    client.plane.stats(({ connections }) => resolve(connections))
+  );
+  assertEquals(stats, 0);
+});
+
+Deno.test("drain() of a hosted plane lets its connection finish", async () => {
+  await using planes = await Planes.start();
+  const connection = await planes.connect();
+  await echoes(connection, 1000);
+  let isDrained = false;
+  const drained = new Promise<void>((resolve) =>
+    planes.client.plane.drain(30_000, () => {
+      isDrained = true;
+      resolve();
+    })
+  );
+  await echoes(connection, 1000);
+  assert(!isDrained);
+  connection.close();
+  await drained;
+  assertEquals(planes.client.events.ends, ["-: ok"]);
+});
+
+Deno.test("a library that is not there is one sentence, and the worker is gone", async () => {
+  const clock = new SystemClock();
+  let message = "";
+  try {
+    await startNativeHost({
+      runtime: { ...RUNTIME, openSslLibDir: "/nowhere" },
+      log() {},
+      onDeath() {},
+      clock,
+      revokeFfi: false,
+    });
+  } catch (error) {
+    if (!(error instanceof DataPlaneStartError)) throw error;
+    message = error.message;
+  }
+  assertEquals(message, "Cannot read the folder OPENSSL_LIB_DIR=/nowhere: it does not exist");
+  assertEquals(clock.waiting, 0);
+});
