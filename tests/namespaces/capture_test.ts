@@ -10,6 +10,7 @@ import {
   READABLE,
   startCapturedMesh,
   STRICT_PORT,
+  transparency,
 } from "./captured_mesh.ts";
 import { namespaceTest } from "./environment.ts";
 import type { Pod, Target } from "./pod.ts";
@@ -22,6 +23,7 @@ type Family = typeof FAMILIES[number];
 for (const capture of CAPTURES) {
   namespaceTest(`captured pods talk by HBONE: ${capture.name}`, async (test) => {
     await using mesh = await startCapturedMesh(capture);
+    assertEquals(transparency(mesh.serverProxy), [...capture.transparent]);
     for (const family of FAMILIES) {
       const steps: [
         string,

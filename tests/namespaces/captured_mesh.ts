@@ -19,12 +19,14 @@ export interface Capture {
   readonly name: string;
   readonly network: "native" | "deno";
   readonly rules: "REDIRECT" | "TPROXY";
-  /** Whether 15001 and 15006 are opened before the proxy starts, and handed over. */
-  readonly inherited: boolean;
+  /** What is opened before the proxy starts, and handed over: nothing, or 15001 and 15006, or 15008 too. */
+  readonly inherited: "nothing" | "transparent" | "all, not transparent";
   /** Whether the proxy may mark, be transparent and spoof; else it runs without any capability. */
   readonly privileged: boolean;
   /** Whether applications see the address of who called them. */
   readonly spoofs: boolean;
+  /** Which of 15008, 15006 and 15001 are transparent, as far as the proxy can know. */
+  readonly transparent: readonly [boolean, boolean, boolean];
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -34,9 +36,10 @@ export const REDIRECT_NATIVE: Capture = {
   name: "REDIRECT, native",
   network: "native",
   rules: "REDIRECT",
-  inherited: false,
+  inherited: "nothing",
   privileged: true,
   spoofs: true,
+  transparent: [true, true, true],
   env: MARKED,
 };
 
@@ -45,10 +48,24 @@ export const INHERITED_UNPRIVILEGED: Capture = {
   name: "TPROXY on inherited listeners, native, no capability",
   network: "native",
   rules: "TPROXY",
-  inherited: true,
+  inherited: "transparent",
   privileged: false,
   spoofs: false,
+  transparent: [false, true, true],
   env: { IO_PROVIDER: "native" },
+};
+
+/** Without FFI. */
+export const INHERITED_DENO: Capture = {
+  name: "TPROXY on inherited listeners, deno, no capability and no ffi",
+  network: "deno",
+  rules: "TPROXY",
+  inherited: "transparent",
+  privileged: false,
+  spoofs: false,
+  // The runtime cannot ask a socket.
+  transparent: [false, false, false],
+  env: { IO_PROVIDER: "deno" },
 };
 
 export const CAPTURES: readonly Capture[] = [
@@ -57,38 +74,43 @@ export const CAPTURES: readonly Capture[] = [
     name: "REDIRECT, native, no capability",
     network: "native",
     rules: "REDIRECT",
-    inherited: false,
+    inherited: "nothing",
     privileged: false,
     spoofs: false,
+    transparent: [false, false, false],
+    env: { IO_PROVIDER: "native" },
+  },
+  {
+    name: "REDIRECT on inherited listeners, native, no capability",
+    network: "native",
+    rules: "REDIRECT",
+    inherited: "all, not transparent",
+    privileged: false,
+    spoofs: false,
+    transparent: [false, false, false],
     env: { IO_PROVIDER: "native" },
   },
   {
     name: "TPROXY, native",
     network: "native",
     rules: "TPROXY",
-    inherited: false,
+    inherited: "nothing",
     privileged: true,
     spoofs: true,
+    transparent: [true, true, true],
     env: { ...MARKED, ENABLE_ORIG_SRC: "true" },
   },
   {
     name: "TPROXY on inherited listeners, native",
     network: "native",
     rules: "TPROXY",
-    inherited: true,
+    inherited: "transparent",
     privileged: true,
     spoofs: true,
+    transparent: [true, true, true],
     env: MARKED,
   },
-  {
-    name: "TPROXY on inherited listeners, deno, no capability and no ffi",
-    network: "deno",
-    rules: "TPROXY",
-    inherited: true,
-    privileged: false,
-    spoofs: false,
-    env: { IO_PROVIDER: "deno" },
-  },
+  INHERITED_DENO,
 ];
 
 /** In the payloads of tests; a rule in every pod counts packets that show it. */
@@ -120,7 +142,8 @@ export async function startCapturedMesh(
   capture: Capture,
   options: {
     readonly env?: Readonly<Record<string, string | undefined>>;
-    readonly runtimeFlags?: readonly string[];
+    /** Permission flags, for a proxy whose CA is in `folder`; all but ffi where it is not needed unless given. */
+    readonly permissions?: (folder: string) => readonly string[];
   } = {},
 ): Promise<CapturedMesh> {
   await using opened = new AsyncDisposableStack();
@@ -138,16 +161,27 @@ export async function startCapturedMesh(
         caFolder: folder,
         env: { ...capture.env, ...options.env },
         launcher: launcherOf(pod, capture),
-        runtimeFlags: options.runtimeFlags ??
-          (capture.network === "deno" ? ["--deny-ffi"] : []),
+        permissions: options.permissions?.(folder) ??
+          (capture.network === "deno" ? ["-A", "--deny-ffi"] : ["-A"]),
       }),
     );
   };
   await countTraffic(plain!, READABLE);
-  const [clientProxy, serverProxy] = await Promise.all([start(client!), start(server!)]);
+  // Both are waited for, also when one cannot start: it still asks its pod.
+  const started = await Promise.allSettled([start(client!), start(server!)]);
+  const [clientProxy, serverProxy] = started.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
   const owned = opened.move();
   return {
-    ...{ client: client!, server: server!, plain: plain!, clientProxy, serverProxy },
+    ...{
+      client: client!,
+      server: server!,
+      plain: plain!,
+      clientProxy: clientProxy!,
+      serverProxy: serverProxy!,
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -195,7 +229,7 @@ export interface PodProxyOptions {
   readonly caFolder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly launcher: readonly string[];
-  readonly runtimeFlags?: readonly string[];
+  readonly permissions: readonly string[];
 }
 
 /** Everything that a proxy in a pod is told, but for what a test is about. */
@@ -224,10 +258,16 @@ export async function captureTraffic(pod: Pod, capture: Capture): Promise<void> 
 /** Into the namespace; ended with the tests, however they end; with the listeners and rights of the capture. */
 export function launcherOf(pod: Pod, capture: Capture): string[] {
   const handOver = new URL("hand_over.py", import.meta.url).pathname;
-  const listeners = [PORTS.outbound, PORTS.inboundPlaintext].map((port) => `[::]:${port}`);
+  const ports = {
+    "nothing": [],
+    "transparent": [PORTS.outbound, PORTS.inboundPlaintext],
+    "all, not transparent": [PORTS.outbound, PORTS.inboundPlaintext, PORTS.inbound],
+  }[capture.inherited];
+  const listeners = ports.map((port) => `[::]:${port}`);
+  if (capture.inherited === "transparent") listeners.unshift("--transparent");
   return [
     ...pod.enter,
-    ...capture.inherited ? [PYTHON, handOver, "--transparent", ...listeners, "--"] : [],
+    ...listeners.length === 0 ? [] : [PYTHON, handOver, ...listeners, "--"],
     ...!capture.privileged
       ? [...WITHOUT_CAPABILITY, `--regid=${PROXY_GROUP}`, "--clear-groups", "--"]
       : [],
@@ -242,6 +282,14 @@ export const WITHOUT_CAPABILITY: readonly string[] = [
   "--ambient-caps=-all",
   "--bounding-set=-all",
 ];
+
+/** Of the listeners 15008, 15006 and 15001, as the log says it. */
+export function transparency({ lines }: ProxyProcess): boolean[] {
+  return lines.filter((line) => line.includes("listener established"))
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((line) => typeof line["transparent"] === "boolean" && line["component"] !== "socks5")
+    .map((line) => line["transparent"] as boolean);
+}
 
 /** A completed connection of the access log. */
 export function completed(

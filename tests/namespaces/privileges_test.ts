@@ -1,19 +1,23 @@
 // What the proxy may and may not do, and what it says and does then: marks, transparency, capabilities, seccomp.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
+  INHERITED_DENO,
   INHERITED_UNPRIVILEGED,
   POD_ENV,
   REDIRECT_NATIVE,
   startCapturedMesh,
+  transparency,
   WITHOUT_CAPABILITY,
   writeMesh,
 } from "./captured_mesh.ts";
+import { flagsOf, PERMISSION_SETS } from "../support/command_line.ts";
 import { namespaceTest, PYTHON } from "./environment.ts";
 import { NetworkRig } from "./rig.ts";
 import { counted } from "./rules.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const REFUSE_CALL = new URL("refuse_call.py", import.meta.url).pathname;
+const IPV6_PODS = ["[fd00:77::1]", "[fd00:77::2]", "[fd00:77::3]"];
 const START_WITHIN_MS = 20_000;
 
 for (
@@ -84,7 +88,7 @@ namespaceTest("applications see the proxy's address with ENABLE_ORIG_SRC=false",
     const own = family === 4 ? server.ipv4 : `[${server.ipv6}]`;
     assertEquals(peers, [own, own]);
   }
-  assertEquals(transparency(serverProxy.lines), [false, false, false]);
+  assertEquals(transparency(serverProxy), [false, false, false]);
 });
 
 namespaceTest("a proxy without capabilities warns that it cannot spoof, and works", async () => {
@@ -133,6 +137,34 @@ namespaceTest(
   },
 );
 
+for (
+  const { set, capture, besides } of [
+    { set: "proxy-native", capture: REDIRECT_NATIVE, besides: [] },
+    // The runtime knows no networks of IPv6 addresses to grant, only single ones.
+    { set: "proxy", capture: INHERITED_DENO, besides: [`--allow-net=${IPV6_PODS.join(",")}`] },
+  ]
+) {
+  namespaceTest(`a captured proxy needs no more than the permissions of ${set}`, async () => {
+    await using mesh = await startCapturedMesh(capture, {
+      permissions: (folder) => [
+        ...flagsOf(PERMISSION_SETS[set]!),
+        ...besides,
+        `--allow-read=src,${folder}`,
+        `--allow-write=${folder}`,
+      ],
+    });
+    const { client, plain, server } = mesh;
+    for (const family of [4, 6] as const) {
+      const calls = [[client, server], [client, plain], [plain, server]] as const;
+      for (const [from, to] of calls) {
+        const target = { ip: to.ip(family), port: await to.serve("echo") };
+        const call = await from.exchange(target, { bytes: 100_000 });
+        assertEquals([call.error, call.receivedSha256], [null, call.sentSha256]);
+      }
+    }
+  });
+}
+
 interface Refused {
   readonly launcher: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -180,12 +212,4 @@ async function startInVain(
   clearTimeout(timer);
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
-
-/** Of the listeners 15008, 15006 and 15001, as the log says it. */
-function transparency(lines: readonly string[]): boolean[] {
-  return lines.filter((line) => line.includes("listener established"))
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter((line) => typeof line["transparent"] === "boolean" && line["component"] !== "socks5")
-    .map((line) => line["transparent"] as boolean);
 }

@@ -16,6 +16,8 @@ export interface ProxyProcessOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Discards what the proxy prints on stdout, for measurements; its stderr is kept all the same. */
   readonly discardOutput?: boolean;
+  /** Permission flags; all permissions unless given. */
+  readonly permissions?: readonly string[];
   /** Given to the runtime before the program, as `--cpu-prof`. */
   readonly runtimeFlags?: readonly string[];
   /** A command that ends in running the rest of its command line as itself, as `nsenter` does. */
@@ -52,15 +54,8 @@ export class ProxyProcess implements AsyncDisposable {
     const discardOutput = options.discardOutput ?? false;
     const [program, ...args] = [
       ...options.launcher ?? [],
-      ...[
-        Deno.execPath(),
-        "run",
-        "-A",
-        "--quiet",
-        ...options.runtimeFlags ?? [],
-        "mod.ts",
-        "proxy",
-      ],
+      ...[Deno.execPath(), "run", "--quiet", "--no-prompt", ...options.permissions ?? ["-A"]],
+      ...[...options.runtimeFlags ?? [], "mod.ts", "proxy"],
     ];
     const child = new Deno.Command(program!, {
       args,
