@@ -57,8 +57,8 @@ const LIBRARY_FINDINGS: Readonly<Record<number, readonly [PeerRejection, string]
 /** X509_V_FLAG_NO_CHECK_TIME | X509_V_FLAG_PARTIAL_CHAIN: times are ours to judge, and any root is an anchor. */
 const LIBRARY_CHECK_FLAGS = 0x280000n;
 
-/** `SSL_CB_LOOP` (ssl.h): a step of the handshake's state machine. */
-const INFO_LOOP = 1;
+/** `SSL_CB_EXIT` (ssl.h): the handshake's state machine stops; after the handshake that is once per message. */
+const INFO_EXIT = 2;
 
 /** Answers to an ALPN offer (ssl.h). */
 const ALPN_CHOSEN = 0;
@@ -120,7 +120,7 @@ export class TlsCallbacks {
       (_ssl, out, outLength, offer, length) => this.#choose(out, outLength, offer, length),
     );
     const info = new Deno.UnsafeCallback(INFO, (_ssl, where) => {
-      if ((where & INFO_LOOP) !== 0) this.current?.lateMessage();
+      if ((where & INFO_EXIT) !== 0) this.current?.lateMessage();
     });
     this.verify = verify.pointer;
     this.alpn = alpn.pointer;

@@ -16,7 +16,8 @@ export const FAILED = -4;
 
 /**
  * Handshake messages (KeyUpdate, NewSessionTicket) that a peer may send per {@link LATE_WINDOW_MS} after the handshake.
- * Each costs a key schedule; an honest peer changes keys after hundreds of gigabytes.
+ * Each costs a key schedule; an honest peer changes keys after hundreds of gigabytes. One that asks for an answer counts
+ * twice.
  */
 export const LATE_MESSAGES_MAX = 64;
 export const LATE_WINDOW_MS = 60_000;
