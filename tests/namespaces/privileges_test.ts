@@ -11,7 +11,9 @@ import {
   writeMesh,
 } from "./captured_mesh.ts";
 import { flagsOf, PERMISSION_SETS } from "../support/command_line.ts";
+import type { ProxyProcess } from "../support/proxy_process.ts";
 import { namespaceTest, PYTHON } from "./environment.ts";
+import type { Pod } from "./pod.ts";
 import { NetworkRig } from "./rig.ts";
 import { counted } from "./rules.ts";
 
@@ -134,6 +136,53 @@ namespaceTest(
     const loop = await hits({ PACKET_MARK: undefined, DESCRIPTORS_MAX: "256" });
     assertEquals([loop.served, loop.ready], [0, 200]);
     assert(loop.captured > 20 * connections, `${loop.captured} connections captured`);
+  },
+);
+
+namespaceTest(
+  "the proxy marks what it opens and no listener, and keeps alive what can be idle for long",
+  async () => {
+    await using mesh = await startCapturedMesh(REDIRECT_NATIVE, {
+      env: { KEEPALIVE_TIME: "5000s" },
+    });
+    const { client, server, clientProxy, serverProxy } = mesh;
+    const port = await server.serve("echo");
+    const held = await client.open({ ip: server.ipv4, port });
+    await held.send("ping");
+    assertEquals((await held.receive({ bytes: 4 })).text, "ping");
+
+    const sockets = async (pod: Pod, { pid }: ProxyProcess) =>
+      (await pod.run(["ss", "-Htanoep"])).split("\n").filter((line) =>
+        line.includes(`pid=${pid},`)
+      );
+    const [outbound, inbound] = [
+      await sockets(client, clientProxy),
+      await sockets(server, serverProxy),
+    ];
+    const listeners = [...outbound, ...inbound].filter((line) => line.startsWith("LISTEN"));
+    assert(listeners.length >= 12, listeners.join("\n"));
+    assertEquals(listeners.filter((line) => line.includes("fwmark")), []);
+
+    const expected = [
+      { name: "accepted on 15001", of: outbound, address: ":15001 ", marked: false, kept: true },
+      {
+        name: "to 15008",
+        of: outbound,
+        address: `${server.ipv4}:15008 `,
+        marked: true,
+        kept: true,
+      },
+      { name: "accepted on 15008", of: inbound, address: ":15008 ", marked: false, kept: false },
+      { name: "to the application", of: inbound, address: `:${port} `, marked: true, kept: true },
+    ];
+    for (const { name, of, address, marked, kept } of expected) {
+      const found = of.filter((line) => line.startsWith("ESTAB") && line.includes(address));
+      assertEquals(found.length, 1, name);
+      // 5,000 s are 83 minutes: of what has begun to run out the minutes are shown.
+      const seen = [found[0]!.includes("fwmark:0x539"), /timer:\(keepalive,8\dmin/.test(found[0]!)];
+      assertEquals(seen, [marked, kept], `${name}: ${found[0]}`);
+    }
+    await held.close();
   },
 );
 
