@@ -26,6 +26,8 @@ const PUT_OFF_BYTES_MAX = 64 * 1024;
 export const RECORDS_PER_FLUSH = 4;
 /** Blocks filled for one channel in one turn; then the others have theirs. */
 export const TLS_READS_PER_TURN_MAX = 4;
+/** Records per block: as many calls of the library, so that a peer with records of one octet cannot hold a turn up. */
+export const RECORDS_PER_READ_MAX = 64;
 
 /** What all channels of one engine share. */
 export interface TlsChannelShared {
@@ -246,12 +248,12 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
   /** Reads records into `bytes` from `start` on until it is full or the session has no more; gives the end. */
   #fill(bytes: Uint8Array<ArrayBuffer>, start: number): number {
     let end = start;
-    do {
+    for (let records = 0; records < RECORDS_PER_READ_MAX && end < bytes.length; records++) {
       this.#outcome = this.#session.read(bytes, end, bytes.length - end);
       if (this.#outcome > 0) end += this.#outcome;
       else if (this.#outcome !== WANTS_READ || !this.#carrier.refill()) break;
       else this.#outcome = 1;
-    } while (end < bytes.length);
+    }
     return end;
   }
 
