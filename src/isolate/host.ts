@@ -92,6 +92,8 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
   readonly opened: Promise<void>;
   readonly #options: NativeHostOptions<RuntimeOptions>;
   readonly #port: MessagePort;
+  /** Ours only where the worker did not live to take it. */
+  readonly #workerPort: MessagePort;
   readonly #flag: Int32Array;
   readonly #worker: Worker | null;
   readonly #opening = Promise.withResolvers<void>();
@@ -109,6 +111,7 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
     this.opened = this.#opening.promise.finally(() => startTimer.cancel());
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
+    this.#workerPort = port2;
     port1.onmessage = ({ data }) => this.#receive(data);
     const wakeFlag = new SharedArrayBuffer(4);
     this.#flag = new Int32Array(wakeFlag);
@@ -152,6 +155,7 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
   end(): void {
     this.#worker?.terminate();
     this.#port.close();
+    this.#workerPort.close();
     this.#wake?.destroy();
     this.#wake = null;
   }
