@@ -14,7 +14,7 @@ import {
   tcpSays,
 } from "../support/loopback_planes.ts";
 import { MeshCa } from "../support/mesh_ca.ts";
-import { NETWORK_KINDS, testOnEachNetwork } from "../support/networks.ts";
+import { TEST_NETWORK } from "../support/networks.ts";
 import { until } from "../support/real_sockets.ts";
 import { writeAll } from "../support/socks5.ts";
 
@@ -31,10 +31,10 @@ function denyOf(principal: string) {
 
 const DENY_CLIENT = denyOf("cluster.local/ns/default/sa/client");
 
-testOnEachNetwork(
-  "a SOCKS5 client's bytes cross two proxies, and both logs say who and how much",
-  async (on) => {
-    await using planes = await LoopbackPlanes.start({ on });
+Deno.test(
+  `[${TEST_NETWORK}] a SOCKS5 client's bytes cross two proxies, and both logs say who and how much`,
+  async () => {
+    await using planes = await LoopbackPlanes.start();
     const { client, server, clientIp, serverIp, appAddress } = planes;
     const user = await planes.connect();
     await echoes(user, 100_000);
@@ -60,10 +60,10 @@ testOnEachNetwork(
   },
 );
 
-testOnEachNetwork(
-  "a denied client sees its connection close; the server's log says why",
-  async (on) => {
-    await using planes = await LoopbackPlanes.start({ on, policies: [DENY_CLIENT] });
+Deno.test(
+  `[${TEST_NETWORK}] a denied client sees its connection close; the server's log says why`,
+  async () => {
+    await using planes = await LoopbackPlanes.start({ policies: [DENY_CLIENT] });
     const user = await planes.connect();
     assertEquals(await readToEnd(user), 0);
     await until(() => planes.client.events.ends.length === 1);
@@ -93,8 +93,8 @@ async function readToEnd(user: Deno.TcpConn): Promise<number> {
   }
 }
 
-testOnEachNetwork("a policy that comes later ends the connection within a second", async (on) => {
-  await using planes = await LoopbackPlanes.start({ on });
+Deno.test(`[${TEST_NETWORK}] a policy that comes later ends the connection within a second`, async () => {
+  await using planes = await LoopbackPlanes.start();
   const user = await planes.connect();
   await echoes(user, 100);
   planes.pushPolicies([DENY_CLIENT]);
@@ -103,8 +103,8 @@ testOnEachNetwork("a policy that comes later ends the connection within a second
   assertEquals(await readToEnd(user), 0);
 });
 
-testOnEachNetwork("200 connections share two tunnels", async (on) => {
-  await using planes = await LoopbackPlanes.start({ on });
+Deno.test(`[${TEST_NETWORK}] 200 connections share two tunnels`, async () => {
+  await using planes = await LoopbackPlanes.start();
   const users = await Promise.all(Array.from({ length: 200 }, () => planes.connect()));
   await Promise.all(users.map((user) => echoes(user, 10_000)));
   assertEquals(planes.client.plane.statsNow().outboundTransports, 2);
@@ -113,8 +113,8 @@ testOnEachNetwork("200 connections share two tunnels", async (on) => {
   await until(() => planes.client.plane.statsNow().connections === 0);
 });
 
-testOnEachNetwork("a drain lets connections finish, and refuses new ones", async (on) => {
-  await using planes = await LoopbackPlanes.start({ on });
+Deno.test(`[${TEST_NETWORK}] a drain lets connections finish, and refuses new ones`, async () => {
+  await using planes = await LoopbackPlanes.start();
   const user = await planes.connect();
   await echoes(user, 100);
   const drained = Promise.all([
@@ -131,8 +131,8 @@ testOnEachNetwork("a drain lets connections finish, and refuses new ones", async
   assertEquals([planes.client.events.ends, planes.server.events.ends], [["-: ok"], ["-: ok"]]);
 });
 
-testOnEachNetwork("a drain's deadline cuts what is left, and the log says so", async (on) => {
-  await using planes = await LoopbackPlanes.start({ on });
+Deno.test(`[${TEST_NETWORK}] a drain's deadline cuts what is left, and the log says so`, async () => {
+  await using planes = await LoopbackPlanes.start();
   const user = await planes.connect();
   await echoes(user, 100);
   const startMs = performance.now();
@@ -142,10 +142,10 @@ testOnEachNetwork("a drain's deadline cuts what is left, and the log says so", a
   user.close();
 });
 
-testOnEachNetwork(
-  "15008 accepts a peer that offers no ALPN, and DATA that comes before the 200",
-  async (on) => {
-    await using planes = await LoopbackPlanes.start({ on });
+Deno.test(
+  `[${TEST_NETWORK}] 15008 accepts a peer that offers no ALPN, and DATA that comes before the 200`,
+  async () => {
+    await using planes = await LoopbackPlanes.start();
     const raw = await planes.tls(await planes.leaf(), { alpn: null });
     const authority = `${planes.serverIp}:${planes.app.port}`;
     raw.peer.send(PREFACE, settings(), raw.peer.headers(1, connectTo(authority)), data(1, "early"));
@@ -573,10 +573,8 @@ async function bystanderStaysIntact(planes: LoopbackPlanes, act: () => Promise<v
   }
 }
 
-const ON_EACH_NETWORK = NETWORK_KINDS.flatMap((on) => CASES.map((given) => ({ ...given, on })));
-
-Deno.test.each(ON_EACH_NETWORK)("[$on] 15008 withstands $name", async ({ on, ...given }) => {
-  await using planes = await LoopbackPlanes.start({ ...given.options, on });
+Deno.test.each(CASES)(`[${TEST_NETWORK}] 15008 withstands $name`, async (given) => {
+  await using planes = await LoopbackPlanes.start(given.options ?? {});
   const { events, plane } = planes.server;
   await bystanderStaysIntact(planes, async () => {
     await given.act(planes);

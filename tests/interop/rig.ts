@@ -2,6 +2,7 @@
 import { loopbackBlock } from "../support/loopback.ts";
 import { MeshCa, type TestLeafFiles } from "../support/mesh_ca.ts";
 import { meshFileText, type TestWorkload } from "../support/mesh_file.ts";
+import { TEST_NETWORK } from "../support/networks.ts";
 import { ProxyProcess } from "../support/proxy_process.ts";
 
 export const NAMESPACE = "interop";
@@ -60,7 +61,12 @@ export class InteropRig implements AsyncDisposable {
     const workload = this.#workloads.get(name)!;
     const meshFile = `${this.folder}/mesh.yaml`;
     return this.#opened.use(
-      await ProxyProcess.start({ workload, meshFile, caFolder: this.folder }),
+      await ProxyProcess.start({
+        workload,
+        meshFile,
+        caFolder: this.folder,
+        env: { IO_PROVIDER: TEST_NETWORK },
+      }),
     );
   }
 

@@ -21,7 +21,7 @@ import { RawPeer } from "./h2_raw.ts";
 import { loopbackBlock } from "./loopback.ts";
 import { type LeafOptions, MeshCa, type TestLeaf } from "./mesh_ca.ts";
 import { meshFileText } from "./mesh_file.ts";
-import { type NetworkKind, type OpenNetwork, openNetwork } from "./networks.ts";
+import { type NetworkKind, type OpenNetwork, openNetwork, TEST_NETWORK } from "./networks.ts";
 import { fixedSource, promised, until } from "./real_sockets.ts";
 import { connectSocks5, readExactly, writeAll } from "./socks5.ts";
 
@@ -33,7 +33,7 @@ export interface PlaneAndEvents {
 }
 
 export interface LoopbackOptions {
-  /** Default: the runtime's own sockets. */
+  /** Default: `TEST_NETWORK`. */
   readonly on?: NetworkKind;
   readonly policies?: readonly unknown[];
   readonly server?: Partial<DataPlaneOptions>;
@@ -65,7 +65,7 @@ export class LoopbackPlanes implements AsyncDisposable {
     options: LoopbackOptions,
   ) {
     const onBug = (error: unknown) => void this.bugs.push(error);
-    this.#opened = openNetwork(options.on ?? "deno", onBug);
+    this.#opened = openNetwork(options.on ?? TEST_NETWORK, onBug);
     this.clock = this.#opened.clock;
     this.network = this.#opened.network;
     this.ca = ca;

@@ -7,8 +7,16 @@ import { NativeTls } from "./native_tls.ts";
 
 export type NetworkKind = "deno" | "native";
 
-/** Kinds that a suite runs on, in the order of their first line in the table of contents. */
-export const NETWORK_KINDS: readonly NetworkKind[] = ["deno", "native"];
+/**
+ * What suites run on, in one run: `TEST_NETWORK`, else the runtime's own sockets, which need nothing installed.
+ * Processes get it as `IO_PROVIDER`.
+ */
+export const TEST_NETWORK: NetworkKind = networkOf(Deno.env.get("TEST_NETWORK") ?? "deno");
+
+function networkOf(text: string): NetworkKind {
+  if (text === "deno" || text === "native") return text;
+  throw new Error(`TEST_NETWORK=${text} is neither deno nor native`);
+}
 
 /** A network with its clock; what it and its clock catch goes to `onBug`. */
 export interface OpenNetwork extends AsyncDisposable {
@@ -32,12 +40,4 @@ export function openNetwork(kind: NetworkKind, onBug: (error: unknown) => void):
     clock,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-}
-
-/** Registers a test for each network; its name tells which one. */
-export function testOnEachNetwork(
-  name: string,
-  body: (kind: NetworkKind) => Promise<void>,
-): void {
-  for (const kind of NETWORK_KINDS) Deno.test(`[${kind}] ${name}`, () => body(kind));
 }

@@ -2,6 +2,7 @@
 import { loopbackBlock } from "./loopback.ts";
 import { MeshCa } from "./mesh_ca.ts";
 import { meshFileText } from "./mesh_file.ts";
+import { TEST_NETWORK } from "./networks.ts";
 import { ProxyProcess, type ProxyProcessOptions } from "./proxy_process.ts";
 
 export interface ProxyPair extends AsyncDisposable {
@@ -28,7 +29,8 @@ export async function startProxyPair(
   const meshFile = `${caFolder}/mesh.yaml`;
   await Deno.writeTextFile(meshFile, meshFileText({ workloads: [client!, server!] }));
   await (await MeshCa.create()).writeRoot(caFolder);
-  const common = { ...options, meshFile, caFolder };
+  const env = { IO_PROVIDER: TEST_NETWORK, ...options.env };
+  const common = { ...options, env, meshFile, caFolder };
   const inbound = opened.use(await ProxyProcess.start({ ...common, workload: server! }));
   const outbound = opened.use(await ProxyProcess.start({ ...common, workload: client! }));
   const owned = opened.move();
