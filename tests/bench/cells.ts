@@ -203,15 +203,18 @@ export const CELLS: readonly Cell[] = [
   LOOP_CELL,
 ];
 
+/** Until code that runs once per connection is compiled as it will be: some thousands of connections. */
+const CONNECT_WARM_UP_SECONDS = 3;
+
 /** Makes a chain that was just started ready to be measured. */
 export async function warmUp(tools: Tools, { entry }: Chain, variant: Variant): Promise<void> {
-  const seconds = 1;
-  if (variant === "unpooled") {
-    // Several at once as the very first would hang in the original: losers wait for a connection that none shares.
-    await tools.load(entry, { kind: "connect", seconds, connections: 1 });
-    return;
-  }
-  await tools.bulk(entry, { seconds, streams: 4, reverse: false });
-  await tools.bulk(entry, { seconds, streams: 4, reverse: true });
-  await tools.load(entry, { kind: "pingpong", seconds, connections: 50 });
+  const connect = (connections: number, seconds: number) =>
+    tools.load(entry, { kind: "connect", seconds, connections });
+  // Several at once as the very first would hang in the original when nobody shares: the losers wait for ever.
+  await connect(1, 0.2);
+  await connect(CONNECT_WORKERS, CONNECT_WARM_UP_SECONDS);
+  if (variant === "unpooled") return;
+  await tools.bulk(entry, { seconds: 1, streams: 4, reverse: false });
+  await tools.bulk(entry, { seconds: 1, streams: 4, reverse: true });
+  await tools.load(entry, { kind: "pingpong", seconds: 1, connections: 50 });
 }
