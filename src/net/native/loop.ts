@@ -163,6 +163,7 @@ export class NativeLoop implements Loop {
     this.#inTurn = true;
     try {
       this.#wheel.collect(startMs);
+      this.#takeNext(); // Before the events: what they put off waits for the next turn.
       this.#dispatch(count);
       const timers = this.#wheel.runDue();
       this.stats.timers += timers;
@@ -280,11 +281,16 @@ export class NativeLoop implements Loop {
     }
   }
 
+  #takeNext(): void {
+    const left = this.#current;
+    for (const task of left) this.#next.add(task); // Of a turn that ended early.
+    left.clear();
+    this.#current = this.#next;
+    this.#next = left;
+  }
+
   #runNext(): number {
-    const tasks = this.#next;
-    if (tasks.size === 0) return 0;
-    this.#next = this.#current;
-    this.#current = tasks;
+    const tasks = this.#current;
     let ran = 0;
     for (const task of tasks) {
       tasks.delete(task);

@@ -552,3 +552,23 @@ Deno.test("NativeLoop spins before it sleeps only where the last sleep was short
   assertEquals([loop.stats.spins, loop.stats.spinHits], [1, 0]);
   loop.close();
 });
+
+Deno.test("nextTurn() asked for by an event waits until the descriptors were looked at again", () => {
+  using bench = new Bench();
+  const order: string[] = [];
+  const other = bench.watched((events) => {
+    if ((events & EPOLLIN) !== 0) order.push("other");
+  });
+  const busy = bench.watched((events) => {
+    if ((events & EPOLLIN) === 0) return;
+    order.push("busy");
+    bench.loop.nextTurn(task(() => void order.push("again")));
+    bench.write(other.remote);
+  });
+  bench.loop.turn(0);
+  bench.write(busy.remote);
+  bench.loop.turn(0);
+  assertEquals(order, ["busy"]);
+  bench.loop.turn(0);
+  assertEquals(order, ["busy", "other", "again"]);
+});
