@@ -426,6 +426,37 @@ Deno.test.each([
   client.reset(null);
 });
 
+/** `count` records of `type` with `body`. */
+function records(type: number, body: readonly number[], count = 1): Uint8Array<ArrayBuffer> {
+  const record = [type, 3, 3, body.length >> 8, body.length & 255, ...body];
+  return Uint8Array.from(Array.from({ length: count }, () => record).flat());
+}
+
+Deno.test.each([
+  { name: "application data before the hello", bytes: records(23, [0]) },
+  { name: "a fatal alert before the hello", bytes: records(21, [2, 40]) },
+  { name: "close_notify before the hello", bytes: records(21, [1, 0]) },
+  { name: "a flood of warnings", bytes: records(21, [1, 90], 100) },
+  { name: "a heartbeat", bytes: records(24, [0]) },
+  { name: "a flood of empty records", bytes: records(22, [], 100) },
+  { name: "a flood of change_cipher_spec", bytes: records(20, [1], 100) },
+  { name: "a record longer than any may be", bytes: Uint8Array.of(22, 3, 3, 0x48, 1, 1) },
+  {
+    name: "a hello of version 2",
+    bytes: Uint8Array.of(0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 16, ...new Array(37).fill(1)),
+  },
+  { name: "a hello that is none", bytes: records(22, [1, 0, 0, 12, ...new Array(12).fill(7)]) },
+  { name: "a hello that claims 16 MiB", bytes: records(22, [1, 255, 255, 255, 0]) },
+  { name: "another message than a hello", bytes: records(22, [11, 0, 0, 1, 0]) },
+])("TlsEngine.server() refuses $name at once", async ({ bytes }) => {
+  await using world = new NativeTls();
+  const { client, server } = await world.plainPair();
+  client.write(adoptBlock(bytes), 0, bytes.length);
+  const error = rejected(await secureServer(world, server, { timeoutMs: 2000 }));
+  client.reset(null);
+  assert(["TLS_PROTOCOL", "TLS_VERSION", "NOT_TLS"].includes(error.code), error.code);
+});
+
 Deno.test("TlsEngine.server() says when the peer leaves in the handshake, in order or not", async () => {
   await using world = new NativeTls();
   for (const abrupt of [false, true]) {

@@ -1,4 +1,5 @@
 // One handshake under way: waits for our certificate, drives the session, and answers once.
+import { assert } from "../../base/assert.ts";
 import { ProxyError } from "../../base/errors.ts";
 import type { Cancel } from "../../base/channel.ts";
 import type { Task } from "../../base/clock.ts";
@@ -116,10 +117,9 @@ export class TlsHandshake implements CarrierOwner, Task {
   #succeed(session: TlsSession): void {
     const { attempt, carrier, channels } = this.#options;
     const { verdict } = session;
-    if (verdict === null || verdict.kind === "rejected") {
-      // The library may not end well what our verdict did not accept.
-      return attempt.fail(this.#whyFailed(session));
-    }
+    assert(verdict !== null, "The library asks about every peer");
+    // What our verdict did not accept never ends well, whatever the library says.
+    if (verdict.kind === "rejected") return attempt.fail(this.#whyFailed(session));
     this.#session = null;
     attempt.destroy = () => {};
     attempt.succeed(
@@ -141,11 +141,8 @@ export class TlsHandshake implements CarrierOwner, Task {
     if (verdict?.kind === "rejected") {
       return role === "server" ? rejectedClient(verdict.error) : rejectedServer(verdict.error);
     }
-    if (failure !== null) return this.#failureOf(failure);
-    return this.#failureOf({
-      kind: "library",
-      errors: [{ library: 0, reason: 0, text: "peer was not verified" }],
-    });
+    // Without a failure the peer ended in order, before it was anybody.
+    return this.#failureOf(failure ?? { kind: "eof" });
   }
 
   #failureOf(failure: SessionFailure): ProxyError {
