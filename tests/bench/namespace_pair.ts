@@ -11,6 +11,16 @@ const NAME = /^bench-(\d+)-\d+-(?:client|server)$/;
 /** SO_MARK of the proxies' own packets, which the redirect leaves alone. */
 export const PACKET_MARK = 1337;
 
+/**
+ * Thousands of connections a second between the same two addresses would use up all ports within seconds, and what
+ * would be measured then is the kernel's search for one.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  "net/ipv4/tcp_max_tw_buckets": "512",
+  "net/ipv4/tcp_tw_reuse": "1",
+  "net/ipv4/ip_local_port_range": "16384 65535",
+};
+
 let pairsMade = 0;
 
 /** @throws {ToolError} without root. */
@@ -69,6 +79,10 @@ export class NamespacePair implements AsyncDisposable {
     for (const [name, address] of [[client, CLIENT_IP], [server, SERVER_IP]] as const) {
       await ip("-n", name, "addr", "add", `${address}/24`, "dev", "veth0");
       for (const device of ["lo", "veth0"]) await ip("-n", name, "link", "set", device, "up");
+      for (const [key, value] of Object.entries(SETTINGS)) {
+        const write = `echo ${value} > /proc/sys/${key}`;
+        await run(["ip", "netns", "exec", name, "sh", "-c", write], PACKAGE);
+      }
     }
   }
 
