@@ -1,5 +1,6 @@
 // What a captured application must not notice: ends, resets, bulk, many at once, a proxy that goes.
 import { assert, assertEquals } from "@std/assert";
+import type { ProxyProcess } from "../support/proxy_process.ts";
 import { completed, REDIRECT_NATIVE, startCapturedMesh } from "./captured_mesh.ts";
 import { namespaceTest } from "./environment.ts";
 
@@ -14,6 +15,10 @@ namespaceTest("a captured connection keeps its ends and its octets", async (test
     ip: server.ipv4,
     port: await server.serve(mode),
   });
+
+  const warm = await client.exchange(await target("echo"), { bytes: 1 });
+  assertEquals(warm.received, 1);
+  const held = [clientProxy, serverProxy].map(descriptors);
 
   await test.step("the server may speak first", async () => {
     const held = await client.open(await target("greet"));
@@ -86,6 +91,12 @@ namespaceTest("a captured connection keeps its ends and its octets", async (test
     assertEquals([failed, late], [0, 0], JSON.stringify(failures));
     assertEquals((await server.served(to.port)).length, MANY);
   });
+
+  await test.step("and the proxies hold no more descriptors than after the first", async () => {
+    for (const [index, proxy] of [clientProxy, serverProxy].entries()) {
+      await eventually(() => descriptors(proxy) <= held[index]! || undefined);
+    }
+  });
 });
 
 namespaceTest(
@@ -147,6 +158,11 @@ namespaceTest("a captured connection is cut when the drain's time is over", asyn
     completed("outbound", { error: "connection closed due to connection drain" }),
   );
 });
+
+/** Open now; the pooled connection between the proxies is among them. */
+function descriptors({ pid }: ProxyProcess): number {
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+}
 
 /** What `look` finds, asked until it finds something. */
 async function eventually<Found>(

@@ -2,9 +2,17 @@
 
 /** Set to `skip`, tests here are named as ignored and not run; nothing else skips them. */
 const VARIABLE = "NAMESPACE_TESTS";
-const TOOLS = ["ip", "iptables-restore", "ip6tables-restore", "nsenter", "unshare", "setpriv"];
+const TOOLS = [
+  "ip",
+  "iptables-restore",
+  "ip6tables-restore",
+  "nsenter",
+  "lsns",
+  "unshare",
+  "setpriv",
+];
 const HOW_TO =
-  `run as root with Debian's iproute2, iptables, nftables, python3 and util-linux, or set ${VARIABLE}=skip`;
+  `run as root with Debian's iproute2, iptables, procps, python3 and util-linux, or set ${VARIABLE}=skip`;
 
 export const SKIPPED = Deno.env.get(VARIABLE) === "skip";
 

@@ -92,6 +92,11 @@ export class Pod implements AsyncDisposable {
     return family === 4 ? this.ipv4 : this.ipv6;
   }
 
+  /** The number of its network namespace. */
+  get namespace(): string {
+    return /\d+/.exec(Deno.readLinkSync(`/proc/${this.pid}/ns/net`))![0];
+  }
+
   /** Put before a command line, runs it in the namespace. */
   get enter(): readonly string[] {
     return ["nsenter", `--net=/proc/${this.pid}/ns/net`, "--"];
@@ -224,8 +229,14 @@ export class HeldConnection {
   }
 }
 
-/** Put before a command line: it is killed when the process that started it ends, however that ends. */
-export const WITH_PARENT: readonly string[] = ["setpriv", "--pdeathsig", "KILL", "--"];
+/**
+ * Put before a command line: it is killed when this process ends, however it ends; where that has happened before the
+ * kernel could be asked for it, the program does not begin.
+ */
+export const WITH_PARENT: readonly string[] = [
+  ...["setpriv", "--pdeathsig", "KILL", "--"],
+  ...["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', `${Deno.pid}`],
+];
 
 /** What a command prints on stdout. @throws {Error} with what it said where it fails. */
 export async function output(

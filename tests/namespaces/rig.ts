@@ -73,7 +73,8 @@ export class NetworkRig implements AsyncDisposable {
   }
 }
 
-/** Links and named namespaces of the machine itself: a rig must leave them as they were. */
-export async function machineState(): Promise<string> {
-  return await output(["ip", "-brief", "link"]) + await output(["ip", "netns", "list"]);
+/** Numbers of the network namespaces in which a process runs. */
+export async function namespacesInUse(): Promise<readonly string[]> {
+  return (await output(["lsns", "--type=net", "--noheadings", "--output=NS"])).split("\n")
+    .map((line) => line.trim());
 }

@@ -1,7 +1,7 @@
 // The rig itself: pods reach each other, and nothing is left of them however a test ends.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { namespaceTest } from "./environment.ts";
-import { machineState, NetworkRig } from "./rig.ts";
+import { namespacesInUse, NetworkRig } from "./rig.ts";
 
 namespaceTest("NetworkRig joins pods by both families", async () => {
   await using rig = await NetworkRig.create(["a", "b", "c"]);
@@ -17,17 +17,21 @@ namespaceTest("NetworkRig joins pods by both families", async () => {
   }
 });
 
-namespaceTest("NetworkRig leaves the machine as it was, also when a test throws", async () => {
-  const before = await machineState();
+namespaceTest("NetworkRig's namespaces end with it, also when a test throws", async () => {
+  let made: string[] = [];
   await assertRejects(
     async () => {
       await using rig = await NetworkRig.create(["a", "b"]);
-      throw new Error(`failed with ${rig.pod("a").ipv4}`);
+      made = ["a", "b"].map((name) => rig.pod(name).namespace);
+      const inUse = await namespacesInUse();
+      assertEquals(made.map((namespace) => inUse.includes(namespace)), [true, true]);
+      throw new Error("the test failed");
     },
     Error,
-    "failed with 10.77.0.1",
+    "the test failed",
   );
-  assertEquals(await machineState(), before);
+  const inUse = await namespacesInUse();
+  assertEquals(made.map((namespace) => inUse.includes(namespace)), [false, false]);
 });
 
 namespaceTest(
