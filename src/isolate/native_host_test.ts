@@ -280,3 +280,35 @@ Deno.test("a library that is not there is one sentence, and the worker is gone",
   assertEquals(message, "Cannot read the folder OPENSSL_LIB_DIR=/nowhere: it does not exist");
   assertEquals(clock.waiting, 0);
 });
+
+Deno.test("the host needs ffi and its own modules, and has given ffi up once it runs", async () => {
+  const root = new URL("../../", import.meta.url);
+  const program = `
+    import { startNativeHost } from "${new URL("host.ts", import.meta.url)}";
+    import { SystemClock } from "${new URL("../base/system_clock.ts", import.meta.url)}";
+    const host = await startNativeHost({
+      runtime: ${JSON.stringify(RUNTIME)},
+      log: console.log,
+      onDeath: console.log,
+      clock: new SystemClock(),
+    });
+    const { state } = await Deno.permissions.query({ name: "ffi" });
+    console.log(state !== "granted", JSON.stringify(await host.close()));
+  `;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-prompt", "--no-check", "--config"],
+      new URL("deno.json", root).pathname,
+      ...["--allow-ffi", `--allow-read=${new URL("src", root).pathname}`, "-"],
+    ],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(program));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  const said = new TextDecoder().decode(stdout);
+  assertEquals([code, said], [0, "true {}\n"], new TextDecoder().decode(stderr));
+});
