@@ -138,7 +138,13 @@ Deno.test("TLS12_ENABLED adds TLS 1.2 and the suites of the certificate's kind, 
     "offered with final",
   ]);
   assertEquals(suitesOf(found), [...TLS13_SUITES, ...TLS12_SUITES_ECDSA].sort());
-  assertEquals(found.get("secure_client_renego"), "not vulnerable");
+  // Which of the two depends on whether its second request or our alert comes first.
+  const renegotiation = found.get("secure_client_renego") ?? "not tested";
+  assert(
+    ["not vulnerable", "client x509-based authentication prevents this from being tested"]
+      .includes(renegotiation),
+    renegotiation,
+  );
   assertEquals(found.get("sessionresumption_ticket"), "not supported");
 });
 
