@@ -6,19 +6,8 @@ import { ProxyError } from "../../src/base/errors.ts";
 import { type Random, randomBelow, SeededRandom } from "../../src/base/random.ts";
 import type { H2Stream } from "../../src/h2/types.ts";
 import { blockOf, CONNECT, OK, type StreamLog } from "../support/h2_pair.ts";
-import {
-  clientWithRawServer,
-  concat,
-  data,
-  frame,
-  goAway,
-  paddedData,
-  type RawSetup,
-  reset,
-  serverWithRawClient,
-  settings,
-  windowUpdate,
-} from "../support/h2_raw.ts";
+import { clientWithRawServer, serverWithRawClient } from "../support/h2_raw.ts";
+import { FrameSender } from "./frame_sender.ts";
 
 /** Deliveries to one connection in a round. */
 const STEPS = 60;
@@ -57,105 +46,6 @@ function act(random: Random, stream: H2Stream, log: StreamLog): void {
   }
 }
 
-function randomBytes(random: Random, bytes: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length: bytes }, () => random.uint32() & 255);
-}
-
-/** The ids that a round has used, and what it may send. */
-class Sender {
-  readonly #random: Random;
-  readonly #setup: RawSetup;
-  readonly #client: boolean;
-  /** How often a frame is one that no honest peer sends, of 100. */
-  readonly hostility: number;
-  #lastId = -1;
-
-  /** @param client Whether we play a server to our own client. */
-  constructor(random: Random, setup: RawSetup, client: boolean) {
-    this.#random = random;
-    this.#setup = setup;
-    this.#client = client;
-    this.hostility = [0, 1, 10, 50][randomBelow(random, 4)]!;
-  }
-
-  /** A stream that was opened, or nearly one. */
-  #id(): number {
-    if (randomBelow(this.#random, 100) < this.hostility) return this.#random.uint32() & 0x7f;
-    const newest = this.#client ? 2 * this.#setup.log.streams.length + 1 : this.#lastId;
-    return Math.max(1, newest - 2 * randomBelow(this.#random, 12));
-  }
-
-  #open(flags: number): Uint8Array {
-    this.#lastId += 2;
-    return this.#setup.peer.headers(this.#lastId, CONNECT, flags);
-  }
-
-  frame(): Uint8Array {
-    const random = this.#random;
-    if (randomBelow(random, 100) < this.hostility) return this.#hostileFrame();
-    if (!this.#client && this.#lastId < 0) return this.#open(0);
-    const id = this.#id();
-    const end = randomBelow(random, 6) === 0 ? 1 : 0;
-    switch (randomBelow(random, 14)) {
-      case 0:
-      case 1:
-        return this.#client ? this.#setup.peer.headers(id, OK, end) : this.#open(end);
-      case 2:
-        return this.#setup.peer.headers(id, [{ name: "a", value: "b" }], 1);
-      case 3:
-        return paddedData(id, "x".repeat(randomBelow(random, 20)), randomBelow(random, 256), end);
-      case 4:
-        return settings([4, randomBelow(random, 40_000)], [5, 16_384 + randomBelow(random, 9)]);
-      case 5:
-        return settings([1, randomBelow(random, 5_000)], [3, randomBelow(random, 30)]);
-      case 6:
-      case 7:
-        return windowUpdate(randomBelow(random, 2) * id, 1 + randomBelow(random, 100_000));
-      case 8:
-        return randomBelow(random, 3) === 0 ? reset(id, randomBelow(random, 20)) : data(id, "");
-      case 9:
-        return frame(6, end, 0, randomBytes(random, 8));
-      default:
-        return data(
-          id,
-          PAYLOAD.bytes.subarray(0, randomBelow(random, 2 ** (2 + randomBelow(random, 14)))),
-          end,
-        );
-    }
-  }
-
-  #hostileFrame(): Uint8Array {
-    const random = this.#random;
-    const id = this.#id();
-    switch (randomBelow(random, 8)) {
-      case 0:
-        return goAway(id, randomBelow(random, 14), "debug");
-      case 1:
-        return frame(random.uint32() & 255, random.uint32() & 255, id, randomBytes(random, 12));
-      case 2:
-        return frame(randomBelow(random, 10), random.uint32() & 255, id, randomBytes(random, 8));
-      case 3:
-        return concat(frame(1, 0, id, this.#setup.peer.block(CONNECT)), frame(9, 4, id));
-      case 4:
-        return frame(1, 4, id, randomBytes(random, randomBelow(random, 50)));
-      case 5:
-        return settings([randomBelow(random, 8), random.uint32()]);
-      case 6:
-        return windowUpdate(id, random.uint32());
-      default:
-        return mutate(random, data(id, randomBytes(random, randomBelow(random, 30))));
-    }
-  }
-}
-
-function mutate(random: Random, bytes: Uint8Array): Uint8Array {
-  const changed = bytes.slice();
-  changed[randomBelow(random, changed.length)]! ^= 1 << randomBelow(random, 8);
-  return randomBelow(random, 4) > 0
-    ? changed
-    : changed.subarray(0, randomBelow(random, changed.length));
-}
-
 /** One connection's life under seed; says how many deliveries it bore. @throws whatever is wrong with us. */
 function fuzzRound(seed: number): number {
   const random = new SeededRandom(seed);
@@ -172,7 +62,13 @@ function fuzzRound(seed: number): number {
     if (randomBelow(random, 8) > 0) stream.respond(OK, { endStream: randomBelow(random, 8) === 0 });
     else stream.reset(null);
   };
-  const sender = new Sender(random, setup, client);
+  const sender = new FrameSender(random, {
+    to: client ? "client" : "server",
+    headers: (...given) => peer.headers(...given),
+    block: (headers) => peer.block(headers),
+    streamsOpened: () => log.streams.length,
+    request: () => CONNECT,
+  });
   let steps = 0;
   for (; steps < STEPS; steps++) {
     if (client && connection.openStreams < 20) connection.open(CONNECT, log);
