@@ -9,10 +9,11 @@ import type { TlsCallbacks } from "./tls_callbacks.ts";
 export const ROOT_HINTS_MAX = 64;
 
 /**
- * Octets that one read takes from a socket at most: a burst of records in one call to the kernel. The buffer exists
- * only while it holds something (RELEASE_BUFFERS).
+ * Octets that one read takes from a socket at most: three full records. The library moves all that it has read ahead
+ * once per record, so more costs more than the calls it saves (README). The buffer exists only while it holds something
+ * (RELEASE_BUFFERS).
  */
-export const READ_AHEAD_BYTES = 256 * 1024;
+export const READ_AHEAD_BYTES = 50 * 1024;
 
 /** `SSL_CTRL_…`, `SSL_MODE_…`, `SSL_OP_…`, `SSL_VERIFY_…` (ssl.h). */
 const CONTROL = {
