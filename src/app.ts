@@ -33,6 +33,9 @@ import { spiffeId } from "./tls/spiffe_id.ts";
 /** The least time between two lines about refused connections. */
 const REFUSAL_LOG_MS = 10_000;
 
+const NOT_TRANSPARENT =
+  "applications see the proxy's address instead of their callers': transparent listeners need CAP_NET_ADMIN or CAP_NET_RAW (ENABLE_ORIG_SRC=false if that is meant)";
+
 /** What one running process shares between its proxies. */
 interface Shared {
   readonly plan: Plan;
@@ -143,7 +146,7 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     sources.push(source);
     const plane = await Promise.race([openProxy(proxy, source, shared, planes), planes.death]);
     running.push(plane);
-    logListeners(plane, logging);
+    logListeners(plane, logging, config);
   }
   for (const address of denoNetwork.inheritedWaiting) {
     const text = "nobody needs the listener that was handed over";
@@ -295,7 +298,7 @@ function transparency({ originalSource }: Config): Transparency {
 }
 
 /** A line for each data listener, in the order they were opened (spec/config-and-observability §4.1). */
-function logListeners({ local }: RunningPlane, { logger }: Logging): void {
+function logListeners({ local }: RunningPlane, { logger }: Logging, config: Config): void {
   const lines = [
     { open: local.inbound, component: "inbound", scope: "inbound" },
     { open: local.inboundPlaintext, component: "inbound plaintext", scope: "inbound_passthrough" },
@@ -309,6 +312,11 @@ function logListeners({ local }: RunningPlane, { logger }: Logging): void {
       component,
       transparent: open.transparent,
     });
+  }
+  // Asked to try (spec/data-path §3.5): it works without, but not as most expect. The runtime's sockets never can.
+  const isTried = config.ioProvider === "native" && config.originalSource === null;
+  if (isTried && local.inbound?.transparent === false) {
+    logger.log("warn", "ztunnel::app", NOT_TRANSPARENT);
   }
 }
 

@@ -43,7 +43,19 @@ export const REDIRECT_NATIVE: Capture = {
   env: MARKED,
 };
 
-/** The same without capabilities, on listeners that somebody else made transparent. */
+/** The same without capabilities. */
+export const REDIRECT_UNPRIVILEGED: Capture = {
+  name: "REDIRECT, native, no capability",
+  network: "native",
+  rules: "REDIRECT",
+  inherited: "nothing",
+  privileged: false,
+  spoofs: false,
+  transparent: [false, false, false],
+  env: { IO_PROVIDER: "native" },
+};
+
+/** Without capabilities, on listeners that somebody else made transparent. */
 export const INHERITED_UNPRIVILEGED: Capture = {
   name: "TPROXY on inherited listeners, native, no capability",
   network: "native",
@@ -70,16 +82,7 @@ export const INHERITED_DENO: Capture = {
 
 export const CAPTURES: readonly Capture[] = [
   REDIRECT_NATIVE,
-  {
-    name: "REDIRECT, native, no capability",
-    network: "native",
-    rules: "REDIRECT",
-    inherited: "nothing",
-    privileged: false,
-    spoofs: false,
-    transparent: [false, false, false],
-    env: { IO_PROVIDER: "native" },
-  },
+  REDIRECT_UNPRIVILEGED,
   {
     name: "REDIRECT on inherited listeners, native, no capability",
     network: "native",

@@ -5,6 +5,7 @@ import {
   INHERITED_UNPRIVILEGED,
   POD_ENV,
   REDIRECT_NATIVE,
+  REDIRECT_UNPRIVILEGED,
   startCapturedMesh,
   transparency,
   WITHOUT_CAPABILITY,
@@ -92,6 +93,32 @@ namespaceTest("applications see the proxy's address with ENABLE_ORIG_SRC=false",
   }
   assertEquals(transparency(serverProxy), [false, false, false]);
 });
+
+for (
+  const { name, capture, env, says } of [
+    {
+      name: "that cannot be transparent says so",
+      capture: REDIRECT_UNPRIVILEGED,
+      env: {},
+      says: 1,
+    },
+    {
+      name: "that need not be transparent does not complain",
+      capture: REDIRECT_UNPRIVILEGED,
+      env: { ENABLE_ORIG_SRC: "false" },
+      says: 0,
+    },
+    { name: "that is transparent does not complain", capture: REDIRECT_NATIVE, env: {}, says: 0 },
+  ]
+) {
+  namespaceTest(`a proxy ${name}`, async () => {
+    await using mesh = await startCapturedMesh(capture, { env });
+    const text = "applications see the proxy's address instead of their callers'";
+    const lines = mesh.serverProxy.lines.filter((line) => line.includes(text));
+    assertEquals(lines.length, says);
+    for (const line of lines) assertStringIncludes(line, '"level":"warn"');
+  });
+}
 
 namespaceTest("a proxy without capabilities warns that it cannot spoof, and works", async () => {
   await using mesh = await startCapturedMesh(INHERITED_UNPRIVILEGED);
