@@ -71,6 +71,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
   #writeWantsRead = false;
   #recordsGathered = 0;
   #turnEndAsked = false;
+  #nextTurnAsked = false;
   #full = false;
   #writeEnded = false;
   #endSent = false;
@@ -107,7 +108,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
   attach(handler: ChannelHandler): void {
     this.#handler = handler;
     if (this.#closed) return this.#askTurnEnd();
-    if (this.#readable) this.#shared.loop.nextTurn(this);
+    if (this.#readable) this.#askNextTurn();
   }
 
   pause(): void {
@@ -118,7 +119,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    if (this.#readable && !this.#closed) this.#shared.loop.nextTurn(this);
+    if (this.#readable && !this.#closed) this.#askNextTurn();
   }
 
   write(block: Block, start: number, end: number): boolean {
@@ -154,7 +155,8 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
   onCarrierReadable(): void {
     if (this.#closed) return;
     this.#readable = true;
-    this.#read();
+    // Else two shares of one turn.
+    if (!this.#nextTurnAsked) this.#read();
     if (!this.#writeWantsRead || this.#closed) return;
     this.#writeWantsRead = false;
     this.#blocked = false;
@@ -166,7 +168,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
     if (this.#readWantsWrite) {
       this.#readWantsWrite = false;
       this.#readable = true;
-      this.#shared.loop.nextTurn(this);
+      this.#askNextTurn();
     }
     if (!this.#blocked) return;
     this.#blocked = false;
@@ -182,6 +184,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
 
   /** For the loop only: the next turn after this one's share was used up, or after `resume`. */
   runTask(): void {
+    this.#nextTurnAsked = false;
     try {
       this.#read();
     } catch (thrown) {
@@ -201,6 +204,11 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
     return this.#handler !== null && !this.#paused && !this.#closed;
   }
 
+  #askNextTurn(): void {
+    this.#nextTurnAsked = true;
+    this.#shared.loop.nextTurn(this);
+  }
+
   #askTurnEnd(): void {
     if (this.#turnEndAsked) return;
     this.#turnEndAsked = true;
@@ -211,7 +219,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
 
   /** Delivers what the session has, as far as this turn's share goes. */
   #read(): void {
-    const { loop, reader } = this.#shared;
+    const { reader } = this.#shared;
     for (let reads = 0; this.#readable && this.#flowing; reads++) {
       if (this.#peerEnded) {
         // After close_notify only the carrier's failure can follow.
@@ -220,7 +228,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
         if (failure !== null) this.#finish(failure);
         return;
       }
-      if (reads === TLS_READS_PER_TURN_MAX) return loop.nextTurn(this);
+      if (reads === TLS_READS_PER_TURN_MAX) return this.#askNextTurn();
       const block = reader.block;
       const start = reader.start;
       const end = this.#fill(block.bytes, start);
@@ -418,7 +426,7 @@ export class TlsChannel implements SecureChannel, CarrierOwner, EndsTurn, Task {
     this.#unfinished = null;
     this.#unsent.clear();
     this.#readable = true;
-    if (this.#flowing) this.#shared.loop.nextTurn(this);
+    if (this.#flowing) this.#askNextTurn();
   }
 
   #afterSend(): void {

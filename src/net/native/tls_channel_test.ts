@@ -10,6 +10,7 @@ import type { Channel } from "../../base/channel.ts";
 import {
   RECORD_BYTES_MAX,
   RECORDS_PER_READ_MAX,
+  TLS_READS_PER_TURN_MAX,
   TLS_UNSENT_BYTES_MAX,
   type TlsChannel,
 } from "./tls_channel.ts";
@@ -110,4 +111,31 @@ Deno.test("TlsChannel delivers blocks of 64 KiB under load, and at most RECORDS_
   assert(sizes.length >= 3 && Math.max(...sizes) <= RECORDS_PER_READ_MAX, `${sizes}`);
   client.reset(null);
   server.reset(null);
+});
+
+Deno.test("TlsChannel delivers TLS_READS_PER_TURN_MAX blocks in a turn, and goes on in the next", async () => {
+  assertEquals(TLS_READS_PER_TURN_MAX, 4);
+  await using world = new NativeTls();
+  const { client, server } = await world.securePair(CERTIFICATES);
+  const perTurn = new Map<number, number>();
+  let bytes = 0;
+  server.attach({
+    onData: (_block, start, end) => {
+      bytes += end - start;
+      const { turns } = world.loop.stats;
+      perTurn.set(turns, (perTurn.get(turns) ?? 0) + 1);
+    },
+    onEnd() {},
+    onWritable() {},
+    onClose() {},
+  });
+  server.pause();
+  const total = 1024 * 1024;
+  client.write(adoptBlock(new Uint8Array(total)), 0, total);
+  await pass(50);
+  server.resume();
+  await until(() => bytes === total);
+  client.reset(null);
+  server.reset(null);
+  assertEquals(Math.max(...perTurn.values()), TLS_READS_PER_TURN_MAX);
 });
