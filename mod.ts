@@ -8,6 +8,7 @@ export {
   type ConfigSources,
   type Listeners,
   type LocalMesh,
+  type NativeSettings,
   readConfig,
   type WorkloadInfo,
 } from "./src/config/config.ts";

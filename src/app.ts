@@ -72,7 +72,7 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   const { logger } = logging;
   options.onLogging?.(logging);
   const istioVersion = config.proxyMetadata.get("ISTIO_VERSION");
-  const build = buildInfo(istioVersion);
+  const build = buildInfo(istioVersion, config.ioProvider);
   logger.log("info", "ztunnel", `version: ${formatBuildInfo(build)}`);
   for (const warning of [...config.warnings, ...plan.mesh.warnings]) {
     logger.log("warn", "ztunnel::config", warning);

@@ -1,7 +1,12 @@
 // The command line: which command, which settings, which signals, which exit code.
 import { runPlan } from "./app.ts";
 import { ProxyError } from "./base/errors.ts";
-import { type Config, readConfig, readNativeSettings } from "./config/config.ts";
+import {
+  type Config,
+  type NativeSettings,
+  readConfig,
+  readNativeSettings,
+} from "./config/config.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
 import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
 import { type Need, requirePermissions } from "./permissions.ts";
@@ -67,8 +72,7 @@ async function command([name, ...rest]: readonly string[]): Promise<number> {
       await runUntilSignal(planLocalMode());
       return 0;
     case "version":
-      print(`${formatBuildInfo(buildInfo(undefined))}\n`);
-      await printNative();
+      await printVersion();
       return 0;
     case "help":
       print(help());
@@ -80,17 +84,22 @@ async function command([name, ...rest]: readonly string[]): Promise<number> {
   }
 }
 
-/** A line about the native network's cryptography, where the environment asks for that network and may be read. */
-async function printNative(): Promise<void> {
-  const asked = { name: "env", variable: "IO_PROVIDER" } as const;
-  if (Deno.permissions.querySync(asked).state !== "granted") return;
-  if (Deno.env.get("IO_PROVIDER") !== "native") return;
-  const settings = readNativeSettings((name) => Deno.env.get(name));
-  if (settings === null) return;
+/** What we are; with `IO_PROVIDER=native`, where it may be read, also what that network's TLS runs on. */
+async function printVersion(): Promise<void> {
+  const native = nativeAsked();
+  print(`${formatBuildInfo(buildInfo(undefined, native === null ? "deno" : "native"))}\n`);
+  if (native === null) return;
   requirePermissions(nativeNeeds());
-  const { openssl, fips, policy } = await inspectNative(settings);
+  const { openssl, fips, policy } = await inspectNative(native);
   const state = fips === null ? "" : `, ${fips}`;
   print(`native network: ${openssl}, key exchange ${policy}${state}\n`);
+}
+
+function nativeAsked(): NativeSettings | null {
+  const asked = { name: "env", variable: "IO_PROVIDER" } as const;
+  if (Deno.permissions.querySync(asked).state !== "granted") return null;
+  if (Deno.env.get("IO_PROVIDER") !== "native") return null;
+  return readNativeSettings((name) => Deno.env.get(name));
 }
 
 function help(): string {

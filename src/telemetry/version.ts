@@ -16,8 +16,17 @@ export interface BuildInfo {
 /** Set by the packaging step, which rewrites this file; a checkout has no answer that costs no permission. */
 const GIT_REVISION = "unknown";
 
-/** @param istioVersion Value of ISTIO_META_ISTIO_VERSION; undefined where unset. */
-export function buildInfo(istioVersion: string | undefined): BuildInfo {
+/** What the data plane's TLS is made of, as readers know the names. */
+const CRYPTO_PROVIDERS = { deno: "tls-deno-rustls", native: "tls-openssl" } as const;
+
+/**
+ * @param istioVersion Value of ISTIO_META_ISTIO_VERSION; undefined where unset.
+ * @param network `IO_PROVIDER`.
+ */
+export function buildInfo(
+  istioVersion: string | undefined,
+  network: keyof typeof CRYPTO_PROVIDERS = "deno",
+): BuildInfo {
   return {
     version: manifest.version,
     gitRevision: GIT_REVISION,
@@ -25,7 +34,7 @@ export function buildInfo(istioVersion: string | undefined): BuildInfo {
     buildProfile: "release",
     buildStatus: "Clean",
     istioVersion: istioVersion ?? "unknown",
-    cryptoProvider: "tls-deno-rustls",
+    cryptoProvider: CRYPTO_PROVIDERS[network],
   };
 }
 

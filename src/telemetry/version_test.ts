@@ -23,5 +23,7 @@ Deno.test("buildInfo() takes the version from the manifest and Istio's from its 
   const info = buildInfo("1.30.0");
   assertEquals([info.version, info.istioVersion], [manifest.version, "1.30.0"]);
   assertEquals(buildInfo(undefined).istioVersion, "unknown");
+  assertEquals(info.cryptoProvider, "tls-deno-rustls");
+  assertEquals(buildInfo(undefined, "native").cryptoProvider, "tls-openssl");
   assertMatch(info.rustVersion, /^deno \d+\.\d+\.\d+/);
 });
