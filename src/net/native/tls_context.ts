@@ -27,6 +27,8 @@ const CONTROL = {
 } as const;
 const MODE_PARTIAL_WRITE = 0x1n;
 const MODE_MOVING_WRITE_BUFFER = 0x2n;
+/** Else the library sends what it finds by itself behind a leaf without intermediates: a root of the store. */
+const MODE_NO_AUTO_CHAIN = 0x8n;
 const MODE_RELEASE_BUFFERS = 0x10n;
 const OPTION_NO_TICKET = 1n << 14n;
 const OPTION_NO_COMPRESSION = 1n << 17n;
@@ -94,7 +96,10 @@ function setProtocol(context: Pointer, openssl: OpenSsl, policy: CryptoPolicy): 
   );
   need(openssl, ssl.SSL_CTX_set_num_tickets(context, 0n), "no tickets");
   control(CONTROL.sessionCache, 0n);
-  control(CONTROL.mode, MODE_PARTIAL_WRITE | MODE_MOVING_WRITE_BUFFER | MODE_RELEASE_BUFFERS);
+  control(
+    CONTROL.mode,
+    MODE_PARTIAL_WRITE | MODE_MOVING_WRITE_BUFFER | MODE_NO_AUTO_CHAIN | MODE_RELEASE_BUFFERS,
+  );
   control(CONTROL.readAhead, 1n);
   ssl.SSL_CTX_set_default_read_buffer_len(context, BigInt(READ_AHEAD_BYTES));
 }

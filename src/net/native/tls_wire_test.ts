@@ -129,6 +129,19 @@ Deno.test("a server sends leaf and intermediates, our roots as hints, and no tic
   channel.reset(null);
 });
 
+for (const verifyInLibrary of [false, true]) {
+  Deno.test(`a server certified by a root sends its leaf alone (verifyInLibrary ${verifyInLibrary})`, async () => {
+    await using world = new NativeTls({ policy: { verifyInLibrary } });
+    await world.listen();
+    await using client = new SClient(world.listener.local.port, []);
+    const leaf = await ROOT.leaf({ uris: [identity("server").uri] });
+    const outcome = await serve(world, leaf);
+    await until(() => client.output.includes("Verify return code"));
+    assertMatch(client.output, /Certificate chain\n 0 s:.*\n(?: {3}.*\n)*---/);
+    accepted(outcome).reset(null);
+  });
+}
+
 Deno.test("a server names as many roots as it may (ROOT_HINTS_MAX)", async () => {
   assertEquals(ROOT_HINTS_MAX, 64);
   const others = await Promise.all(
