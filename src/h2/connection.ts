@@ -27,6 +27,7 @@ import { type H2ConnectionOptions, type H2Limits, limitsFor } from "./options.ts
 import { judgeRequest, judgeResponse, trailersFault } from "./request_rules.ts";
 import { applyPeerSettings, DEFAULT_PEER_SETTINGS, encodeLocalSettings } from "./settings.ts";
 import { Http2Stream, type StreamOwner } from "./stream.ts";
+import { StreamTable } from "./stream_table.ts";
 import type {
   H2Connection,
   H2ConnectionHandler,
@@ -84,7 +85,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   /** Why the connection ends, for its owner and its streams. */
   #reason: ProxyError | null = null;
 
-  readonly #streams = new Map<number, Http2Stream>();
+  readonly #streams = new StreamTable<Http2Stream>();
   readonly #closedStreams = new ClosedStreams();
   /** Ours, not yet announced, oldest first. */
   readonly #waiting: Http2Stream[] = [];
@@ -331,7 +332,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     ) {
       const stream = this.#waiting.shift()!;
       stream.state = "open";
-      this.#streams.set(stream.id, stream);
+      this.#streams.add(stream);
       this.#writer.headers(stream.id, stream.request!, this.#encoder, false);
       stream.request = null;
       if (stream.hasQueued) this.#resumeSending(stream);
@@ -374,7 +375,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#sender.clear();
     this.#credit.stop();
     for (const stream of this.#waiting.splice(0)) stream.fail(reason);
-    for (const stream of this.#streams.values()) stream.fail(reason);
+    for (const stream of this.#streams.streams()) stream.fail(reason);
     this.#streams.clear();
     this.#found = null;
     this.#dataStream = null;
@@ -451,7 +452,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     const found = this.#found;
     if (found !== null && found.id === streamId) return found;
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return null;
+    if (stream === null) return null;
     this.#found = stream;
     return stream;
   }
@@ -619,7 +620,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       receiveBytes: this.#limits.streamWindowBytes,
     }, null);
     stream.contentBytesLeft = verdict.contentBytes;
-    this.#streams.set(streamId, stream);
+    this.#streams.add(stream);
     this.#found = stream;
     if (endStream) stream.receiveEnd();
     this.#handler.onRequest(stream, headers, endStream);
@@ -733,7 +734,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     }
     const change = after.initialWindowBytes - before.initialWindowBytes;
     if (change !== 0) {
-      for (const stream of this.#streams.values()) this.#resizeWindow(stream, change);
+      for (const stream of this.#streams.streams()) this.#resizeWindow(stream, change);
       for (const stream of this.#waiting) this.#resizeWindow(stream, change);
     }
     this.#announceWaiting();
@@ -770,7 +771,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#goAwayReceived = new H2ConnectionError(debug, { code, origin: "received" });
     if (this.#side === "client") {
       for (const stream of this.#waiting.splice(0)) stream.fail(new H2ConnectionError(debug, said));
-      for (const stream of this.#streams.values()) {
+      for (const stream of this.#streams.streams()) {
         if (stream.id <= lastStreamId) continue;
         this.#drop(stream, "resetByUs");
         stream.fail(new H2ConnectionError(debug, said));
@@ -832,7 +833,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   }
 
   #dropIfClosed(stream: Http2Stream): void {
-    if (stream.state !== "closed" || !this.#streams.has(stream.id)) return;
+    if (stream.state !== "closed" || this.#streams.get(stream.id) !== stream) return;
     this.#drop(stream, "ended");
     stream.settle();
   }

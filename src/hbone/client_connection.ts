@@ -1,6 +1,7 @@
 // One HBONE connection that we opened: HTTP/2, PING, and when it may close (spec/data-path §1.9, §2.8).
 import type { Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import type { H2Connection, H2ConnectionHandler, H2Stream, PeerSettings } from "../h2/types.ts";
 import type { PeerSecurity, SecureChannel } from "../net/network.ts";
 import { PingTimeout } from "./errors.ts";
@@ -16,7 +17,7 @@ export interface ClientConnectionOwner {
 }
 
 /** Owns its transport. Lives from the end of the handshake until `onConnectionClosed`. */
-export class ClientConnection implements H2ConnectionHandler, PingTarget {
+export class ClientConnection extends Listed implements H2ConnectionHandler, PingTarget {
   readonly security: PeerSecurity;
   /** The pool's key, kept here so that leaving the pool needs no search. */
   readonly key: string;
@@ -35,6 +36,7 @@ export class ClientConnection implements H2ConnectionHandler, PingTarget {
     parts: DataPlaneParts,
     owner: ClientConnectionOwner,
   ) {
+    super();
     this.security = channel.security;
     this.key = key;
     this.#parts = parts;

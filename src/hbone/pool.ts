@@ -4,6 +4,7 @@ import { assert } from "../base/assert.ts";
 import type { Cancel, Done } from "../base/channel.ts";
 import type { Task, Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { Roster } from "../base/roster.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import { DialError, type PeerSecurity, type SecureChannel } from "../net/network.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
@@ -90,9 +91,11 @@ interface Group {
 export class HbonePool implements ClientConnectionOwner {
   readonly #parts: DataPlaneParts;
   readonly #groups = new Map<string, Group>();
-  readonly #connections = new Set<ClientConnection>();
+  readonly #connections = new Roster<ClientConnection>();
   /** Pooled ones, least recently used first (P10). */
   readonly #pooled = new Map<ClientConnection, Pooled>();
+  /** The last one of {@link #pooled}, or one that left it since. */
+  #latest: ClientConnection | null = null;
   #waiting = 0;
   #attempts = 0;
   #stopped = false;
@@ -106,7 +109,7 @@ export class HbonePool implements ClientConnectionOwner {
   get stats(): PoolStats {
     let openStreams = 0;
     let heldBytes = 0;
-    for (const { h2 } of this.#connections) {
+    for (const { h2 } of this.#connections.members()) {
       openStreams += h2.openStreams;
       heldBytes += h2.heldBytes;
     }
@@ -151,7 +154,7 @@ export class HbonePool implements ClientConnectionOwner {
   /** Drops every connection whose peer's leaf the predicate names, streams included (W28). */
   revoke(isRevoked: (leafSha256: string) => boolean): number {
     let dropped = 0;
-    for (const connection of [...this.#connections]) {
+    for (const connection of this.#connections.members()) {
       if (!isRevoked(connection.security.peerLeafSha256)) continue;
       this.#leave(connection);
       connection.abort(new PeerRevoked());
@@ -181,7 +184,7 @@ export class HbonePool implements ClientConnectionOwner {
       }
       this.#forgetIfEmpty(group);
     }
-    for (const connection of [...this.#connections]) {
+    for (const connection of this.#connections.members()) {
       this.#leave(connection);
       if (this.#isCut || connection.h2.openStreams > 0) connection.abort(new PoolDraining());
       else connection.release();
@@ -193,7 +196,7 @@ export class HbonePool implements ClientConnectionOwner {
   cut(): void {
     this.#isCut = true;
     if (!this.#stopped) return;
-    for (const connection of [...this.#connections]) connection.abort(new PoolDraining());
+    for (const connection of this.#connections.members()) connection.abort(new PoolDraining());
   }
 
   onConnectionRetired(connection: ClientConnection): void {
@@ -274,12 +277,16 @@ export class HbonePool implements ClientConnectionOwner {
     const known = this.#pooled.get(connection);
     if (known !== undefined) {
       known.usedAtMs = nowMs;
-      this.#pooled.delete(connection);
-      this.#pooled.set(connection, known);
+      if (this.#latest !== connection) {
+        this.#pooled.delete(connection);
+        this.#pooled.set(connection, known);
+        this.#latest = connection;
+      }
       return;
     }
     const pooled: Pooled = { connection, usedAtMs: nowMs, idleTimer: this.#idleTimer(connection) };
     this.#pooled.set(connection, pooled);
+    this.#latest = connection;
     group.pooled.push(pooled);
     if (this.#pooled.size > this.#parts.limits.poolConnectionsMax) {
       const oldest = this.#pooled.keys().next().value!;
@@ -314,6 +321,7 @@ export class HbonePool implements ClientConnectionOwner {
 
   #unpool(group: Group, pooled: Pooled): void {
     this.#pooled.delete(pooled.connection);
+    if (this.#latest === pooled.connection) this.#latest = null;
     pooled.idleTimer.cancel();
     const at = group.pooled.indexOf(pooled);
     assert(at >= 0, "A pooled connection is in its group");

@@ -10,6 +10,7 @@ export class OpenRecord implements ConnectionRecord {
   readonly facts: ConnectionFacts;
   bytesToServer = 0;
   bytesToClient = 0;
+  mark = -1;
   readonly #events: Events;
   readonly #startedAtMs: number;
   #closed = false;

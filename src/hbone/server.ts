@@ -1,6 +1,7 @@
 // One HBONE connection that we accepted: HTTP/2, PING, its deadlines, drain and revocation (spec/data-path §1.9).
 import type { Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import { H2_CODE_NUMBERS } from "../h2/errors.ts";
 import type {
   H2Connection,
@@ -30,7 +31,7 @@ export interface ServerConnectionOwner {
 }
 
 /** Owns its transport from the end of the handshake until `onServerClosed`. */
-export class ServerConnection implements H2ConnectionHandler, PingTarget {
+export class ServerConnection extends Listed implements H2ConnectionHandler, PingTarget {
   readonly channel: SecureChannel;
   /** Requests so far, refused ones included. */
   requests = 0;
@@ -46,6 +47,7 @@ export class ServerConnection implements H2ConnectionHandler, PingTarget {
   #closing: Timer | null = null;
 
   constructor(channel: SecureChannel, parts: DataPlaneParts, owner: ServerConnectionOwner) {
+    super();
     this.channel = channel;
     this.#parts = parts;
     this.#owner = owner;

@@ -1,8 +1,8 @@
 // Live inbound connections, so that a change of policy can find them and end them (spec/data-path §4.7).
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { assert } from "../base/assert.ts";
 import { type Cancel, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
+import { Listed, Roster } from "../base/roster.ts";
 import { PolicyChanged } from "../hbone/errors.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { judge, type Verdict } from "../rbac/judge.ts";
@@ -23,12 +23,21 @@ export interface Tracked {
   terminate(reason: ProxyError): void;
 }
 
+class Member extends Listed {
+  readonly tracked: Tracked;
+
+  constructor(tracked: Tracked) {
+    super();
+    this.tracked = tracked;
+  }
+}
+
 /** Streams that policy cannot tell apart; judged together, closed together. */
 interface Entry {
   readonly key: string;
   readonly subject: InboundSubject;
   readonly input: PolicyInput;
-  readonly members: Set<Tracked>;
+  readonly members: Roster<Member>;
 }
 
 /** Entries that the same policies apply to: asked for once after a change. */
@@ -73,12 +82,12 @@ export class ConnectionManager {
     const key = subjectKey(subject);
     let entry = circle.entries.get(key);
     if (entry === undefined) {
-      entry = { key, subject, input: policyInput(subject), members: new Set() };
+      entry = { key, subject, input: policyInput(subject), members: new Roster() };
       circle.entries.set(key, entry);
     }
-    assert(!entry.members.has(tracked), "A connection is registered once");
-    entry.members.add(tracked);
     const { members, input } = entry;
+    const member = new Member(tracked);
+    members.add(member);
     return {
       judge: () => {
         const verdict = judge(subject.route.policies, input);
@@ -88,7 +97,7 @@ export class ConnectionManager {
         return verdict;
       },
       release: () => {
-        if (members.delete(tracked) && members.size === 0) this.#forget(circle, key);
+        if (members.delete(member) && members.size === 0) this.#forget(circle, key);
       },
     };
   }
@@ -146,7 +155,7 @@ export class ConnectionManager {
         `connection ${connectionText(entry.subject)} closed because it's no longer allowed after ` +
           "a policy update",
       );
-      for (const tracked of [...entry.members]) tracked.terminate(new PolicyChanged());
+      for (const { tracked } of entry.members.members()) tracked.terminate(new PolicyChanged());
     }
   }
 

@@ -1,7 +1,8 @@
 // The HBONE listener, 15008: accept, authenticate, serve each CONNECT (spec/data-path §3.1).
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import type { Cancel, Channel, Done } from "../base/channel.ts";
+import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import { NetError, ProxyError } from "../base/errors.ts";
+import { Listed, Roster } from "../base/roster.ts";
 import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
@@ -22,9 +23,14 @@ import type { ConnectionManager } from "./connection_manager.ts";
 import { InboundTunnel } from "./tunnel.ts";
 
 /** One accepted connection on its way through TLS. */
-interface Handshake {
+class Handshake extends Listed {
   readonly channel: Channel;
-  step: Cancel;
+  step: Cancel = NOTHING_TO_CANCEL;
+
+  constructor(channel: Channel) {
+    super();
+    this.channel = channel;
+  }
 }
 
 /** Owns everything it accepted until it is over. */
@@ -35,9 +41,9 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
   readonly #manager: ConnectionManager;
   readonly #budget: ConnectionBudget;
   /** Oldest first. */
-  readonly #handshakes = new Set<Handshake>();
-  readonly #servers = new Set<ServerConnection>();
-  readonly #tunnels = new Set<InboundTunnel>();
+  readonly #handshakes = new Roster<Handshake>();
+  readonly #servers = new Roster<ServerConnection>();
+  readonly #tunnels = new Roster<InboundTunnel>();
   #handshakesRefused = 0;
 
   /** @param budget What each CONNECT takes one from; connections and handshakes have limits of their own. */
@@ -64,13 +70,13 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
 
   get openStreams(): number {
     let count = 0;
-    for (const server of this.#servers) count += server.openStreams;
+    for (const server of this.#servers.members()) count += server.openStreams;
     return count;
   }
 
   get heldBytes(): number {
     let count = 0;
-    for (const server of this.#servers) count += server.heldBytes;
+    for (const server of this.#servers.members()) count += server.heldBytes;
     return count;
   }
 
@@ -90,8 +96,8 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
   /** Handshakes are cut, connections get GOAWAY (§6.1). */
   drain(onQuiet: () => void): void {
     this.intake.drain(onQuiet);
-    for (const handshake of [...this.#handshakes]) this.#cut(handshake, new DrainError());
-    for (const server of this.#servers) server.drain();
+    for (const handshake of this.#handshakes.members()) this.#cut(handshake, new DrainError());
+    for (const server of this.#servers.members()) server.drain();
   }
 
   finish(done: () => void): void {
@@ -99,14 +105,14 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
   }
 
   force(reason: ProxyError): void {
-    for (const tunnel of [...this.#tunnels]) tunnel.terminate(reason);
-    for (const server of [...this.#servers]) server.abort(reason);
+    for (const tunnel of this.#tunnels.members()) tunnel.terminate(reason);
+    for (const server of this.#servers.members()) server.abort(reason);
   }
 
   /** Ends every connection whose peer's leaf the predicate names (W25); says how many. */
   revoke(isRevoked: (leafSha256: string) => boolean): number {
     let revoked = 0;
-    for (const server of [...this.#servers]) {
+    for (const server of this.#servers.members()) {
       if (!isRevoked(server.channel.security.peerLeafSha256)) continue;
       server.revoke();
       revoked++;
@@ -177,12 +183,14 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
       return;
     }
     if (this.#handshakes.size >= limits.handshakesMax) {
-      const [oldest] = this.#handshakes;
       const text = `${limits.handshakesMax} others are in progress`;
       this.#handshakesRefused++;
-      this.#cut(oldest!, new HandshakeFailed(new LimitReached("HANDSHAKES_FULL", text)));
+      this.#cut(
+        this.#handshakes.first!,
+        new HandshakeFailed(new LimitReached("HANDSHAKES_FULL", text)),
+      );
     }
-    const handshake: Handshake = { channel, step: { cancel() {} } };
+    const handshake = new Handshake(channel);
     this.#handshakes.add(handshake);
     try {
       handshake.step = network.secureServer(

@@ -18,6 +18,7 @@ import {
 } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import { dismiss, type Dismissal } from "../hbone/dismiss.ts";
 import { ApplicationUnreachable, flagOf } from "../hbone/errors.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
@@ -51,7 +52,7 @@ type State =
   | { readonly kind: "dismissing"; readonly dismissal: Dismissal }
   | { readonly kind: "over" };
 
-export class PlaintextConnection implements ChannelHandler {
+export class PlaintextConnection extends Listed implements ChannelHandler {
   readonly #parts: DataPlaneParts;
   readonly #manager: ConnectionManager;
   readonly #channel: Channel;
@@ -67,6 +68,7 @@ export class PlaintextConnection implements ChannelHandler {
     parts: DataPlaneParts,
     onOver: (connection: PlaintextConnection) => void,
   ) {
+    super();
     this.#channel = channel;
     this.#spoof = spoof;
     this.#manager = manager;

@@ -2,6 +2,7 @@
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
 import type { ProxyError } from "../base/errors.ts";
+import { Roster } from "../base/roster.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
 import { Intake, type IntakeOwner } from "../hbone/intake.ts";
@@ -17,7 +18,7 @@ export class PlaintextServer implements Component, IntakeOwner {
   readonly intake: Intake;
   readonly #parts: DataPlaneParts;
   readonly #manager: ConnectionManager;
-  readonly #live = new Set<PlaintextConnection>();
+  readonly #live = new Roster<PlaintextConnection>();
 
   constructor(parts: DataPlaneParts, budget: ConnectionBudget, manager: ConnectionManager) {
     this.#parts = parts;
@@ -47,7 +48,7 @@ export class PlaintextServer implements Component, IntakeOwner {
   }
 
   force(reason: ProxyError): void {
-    for (const connection of [...this.#live]) connection.terminate(reason);
+    for (const connection of this.#live.members()) connection.terminate(reason);
   }
 
   onAccepted(channel: Channel): void {

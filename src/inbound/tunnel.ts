@@ -12,6 +12,7 @@ import { assert } from "../base/assert.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
 import { parseAuthority } from "../hbone/authority.ts";
@@ -67,7 +68,7 @@ type State =
   | { readonly kind: "answered" }
   | { readonly kind: "over" };
 
-export class InboundTunnel implements ChannelHandler {
+export class InboundTunnel extends Listed implements ChannelHandler {
   readonly #parts: DataPlaneParts;
   readonly #manager: ConnectionManager;
   readonly #start: InboundStart;
@@ -82,6 +83,7 @@ export class InboundTunnel implements ChannelHandler {
     parts: DataPlaneParts,
     onOver: (tunnel: InboundTunnel) => void,
   ) {
+    super();
     this.#start = start;
     this.#manager = manager;
     this.#parts = parts;

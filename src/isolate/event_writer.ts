@@ -45,7 +45,7 @@ export const READ_BATCHES_TOLD = 8;
 
 /** A live record's place. */
 interface Live {
-  readonly number: number;
+  readonly record: ConnectionRecord;
   sentToServer: number;
   sentToClient: number;
 }
@@ -70,7 +70,8 @@ export class EventWriter {
     slots: INTERNED_MAX,
     newcomersMax: INTERNED_PER_EVENT_MAX,
   });
-  readonly #live = new Map<ConnectionRecord, Live>();
+  /** By the record's number, which is its mark. No Map: `base/roster.ts` says why. */
+  readonly #live: (Live | null)[] = [];
   /** Record numbers that are free again; the reader frees them with the same event. */
   readonly #freeNumbers: number[] = [];
   readonly #held: EventItem[][] = [];
@@ -92,7 +93,7 @@ export class EventWriter {
 
   /** Connections opened and not closed. */
   get liveRecords(): number {
-    return this.#live.size;
+    return this.#live.length - this.#freeNumbers.length;
   }
 
   /** Full batches that wait for the reader. */
@@ -118,12 +119,15 @@ export class EventWriter {
   /** Tells the octets so far of every live record that moved any since it was last told. Nothing while behind. */
   countBytes(): void {
     if (this.#behind) return;
-    for (const [record, live] of this.#live) {
+    for (let number = 0; number < this.#live.length; number++) {
+      const live = this.#live[number]!;
+      if (live === null) continue;
+      const { record } = live;
       const { bytesToServer, bytesToClient } = record;
       if (live.sentToServer === bytesToServer && live.sentToClient === bytesToClient) continue;
       live.sentToServer = bytesToServer;
       live.sentToClient = bytesToClient;
-      this.#items.push(EVENT.bytes, live.number, bytesToServer, bytesToClient);
+      this.#items.push(EVENT.bytes, number, bytesToServer, bytesToClient);
       this.#added();
     }
   }
@@ -206,8 +210,9 @@ export class EventWriter {
     const destinationIdentity = this.#identity(facts.destinationIdentity);
     const destinationBaggage = this.#baggage(facts.destinationBaggage);
     const service = this.#service(facts.service);
-    const number = this.#freeNumbers.pop() ?? this.#live.size;
-    this.#live.set(record, { number, sentToServer: 0, sentToClient: 0 });
+    const number = this.#freeNumbers.pop() ?? this.#live.length;
+    this.#live[number] = { record, sentToServer: 0, sentToClient: 0 };
+    record.mark = number;
     this.#items.push(
       EVENT.opened,
       plane,
@@ -234,13 +239,13 @@ export class EventWriter {
   }
 
   #closed(record: ConnectionRecord, end: ConnectionEnd): void {
-    const live = this.#live.get(record);
-    assert(live !== undefined, "A record is closed once, after it was opened");
-    this.#live.delete(record);
-    this.#freeNumbers.push(live.number);
+    const number = record.mark ?? -1;
+    assert(this.#live[number]?.record === record, "A record is closed once, after it was opened");
+    this.#live[number] = null;
+    this.#freeNumbers.push(number);
     this.#items.push(
       EVENT.closed,
-      live.number,
+      number,
       record.bytesToServer,
       record.bytesToClient,
       end.durationMs,

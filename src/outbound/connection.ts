@@ -12,6 +12,7 @@ import type { Block } from "../base/block.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import { encodeBaggage } from "../hbone/baggage.ts";
 import { connectHeaders } from "../hbone/client.ts";
 import { IoFailure, Unsupported } from "../hbone/errors.ts";
@@ -53,7 +54,7 @@ type State =
   | { readonly kind: "dismissing"; readonly dismissal: Dismissal }
   | { readonly kind: "over" };
 
-export class OutboundConnection implements ChannelHandler {
+export class OutboundConnection extends Listed implements ChannelHandler {
   readonly #parts: DataPlaneParts;
   readonly #pool: HbonePool;
   readonly #start: OutboundStart;
@@ -68,6 +69,7 @@ export class OutboundConnection implements ChannelHandler {
     parts: DataPlaneParts,
     onOver: (connection: OutboundConnection) => void,
   ) {
+    super();
     this.#start = start;
     this.#early = start.early;
     this.#pool = pool;

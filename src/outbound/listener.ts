@@ -2,6 +2,7 @@
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
 import type { ProxyError } from "../base/errors.ts";
+import { Roster } from "../base/roster.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
 import { Intake, type IntakeOwner } from "../hbone/intake.ts";
@@ -16,7 +17,7 @@ export class OutboundServer implements Component, IntakeOwner {
   readonly pool: HbonePool;
   readonly intake: Intake;
   readonly #parts: DataPlaneParts;
-  readonly #live = new Set<OutboundConnection>();
+  readonly #live = new Roster<OutboundConnection>();
 
   constructor(parts: DataPlaneParts, budget: ConnectionBudget) {
     this.#parts = parts;
@@ -46,7 +47,7 @@ export class OutboundServer implements Component, IntakeOwner {
   }
 
   force(reason: ProxyError): void {
-    for (const connection of [...this.#live]) connection.terminate(reason);
+    for (const connection of this.#live.members()) connection.terminate(reason);
     this.pool.cut();
   }
 

@@ -2,6 +2,7 @@
 import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
 import type { ProxyError } from "../base/errors.ts";
+import { Roster } from "../base/roster.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import type { Component } from "../hbone/component.ts";
 import { DrainError } from "../hbone/errors.ts";
@@ -18,8 +19,8 @@ export class Socks5Server implements Component, IntakeOwner, SocksOutcome {
   readonly pool: HbonePool;
   readonly intake: Intake;
   readonly #parts: DataPlaneParts;
-  readonly #negotiating = new Set<SocksNegotiation>();
-  readonly #live = new Set<OutboundConnection>();
+  readonly #negotiating = new Roster<SocksNegotiation>();
+  readonly #live = new Roster<OutboundConnection>();
 
   constructor(parts: DataPlaneParts, budget: ConnectionBudget) {
     this.#parts = parts;
@@ -46,12 +47,12 @@ export class Socks5Server implements Component, IntakeOwner, SocksOutcome {
   /** Clients still negotiating have no connection to finish: they are cut. */
   drain(onQuiet: () => void): void {
     this.intake.drain(onQuiet);
-    for (const negotiation of [...this.#negotiating]) negotiation.terminate(new DrainError());
+    for (const negotiation of this.#negotiating.members()) negotiation.terminate(new DrainError());
   }
 
   force(reason: ProxyError): void {
-    for (const negotiation of [...this.#negotiating]) negotiation.terminate(reason);
-    for (const connection of [...this.#live]) connection.terminate(reason);
+    for (const negotiation of this.#negotiating.members()) negotiation.terminate(reason);
+    for (const connection of this.#live.members()) connection.terminate(reason);
     this.pool.cut();
   }
 

@@ -16,6 +16,7 @@ import {
 } from "../base/channel.ts";
 import type { Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { Listed } from "../base/roster.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import type { EarlyBytes } from "./connection.ts";
 import {
@@ -44,7 +45,7 @@ export interface SocksOutcome {
   onSocksOver(negotiation: SocksNegotiation): void;
 }
 
-export class SocksNegotiation implements ChannelHandler {
+export class SocksNegotiation extends Listed implements ChannelHandler {
   readonly channel: Channel;
   readonly acceptedAtMs: number;
   readonly #parts: DataPlaneParts;
@@ -57,6 +58,7 @@ export class SocksNegotiation implements ChannelHandler {
   #step: Cancel = NOTHING_TO_CANCEL;
 
   constructor(channel: Channel, parts: DataPlaneParts, outcome: SocksOutcome) {
+    super();
     this.channel = channel;
     this.#parts = parts;
     this.#outcome = outcome;

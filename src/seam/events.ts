@@ -56,6 +56,8 @@ export interface ConnectionRecord {
   /** Payload octets client → server and server → client, as accepted by the next socket. */
   bytesToServer: number;
   bytesToClient: number;
+  /** Whoever hears the events may keep a number here that finds its own notes of this connection. */
+  mark?: number;
 }
 
 export interface ConnectionEnd {

@@ -284,9 +284,10 @@ export class NativeLoop implements Loop {
   #takeNext(): void {
     const left = this.#current;
     for (const task of left) this.#next.add(task); // Of a turn that ended early.
-    left.clear();
+    if (this.#next.size === 0) return;
     this.#current = this.#next;
-    this.#next = left;
+    // A new one: a set that lives on would keep what it held (`base/roster.ts`).
+    this.#next = new Set();
   }
 
   #runNext(): number {
