@@ -35,7 +35,10 @@ export interface Keepalive {
 export interface Listener {
   /** Where it listens, with the port the kernel chose if 0 was asked for. */
   readonly local: SocketAddress;
-  /** True where IP_TRANSPARENT is known to be set: then accepted channels' peers may be spoofed. */
+  /**
+   * True where IP_TRANSPARENT was wanted and is known to be set: then accepted channels' peers may be spoofed. A
+   * listener handed over may be transparent (TPROXY needs that) and not wanted so (`ENABLE_ORIG_SRC=false`).
+   */
   readonly transparent: boolean;
   /** Stops accepting and frees the port. Accepted channels live on. Idempotent. */
   close(): void;

@@ -4,7 +4,7 @@ import { NativeLoopback } from "../../../tests/support/native_sockets.ts";
 import { DIAL, failure, LISTEN, promised, until } from "../../../tests/support/real_sockets.ts";
 import type { SocketAddress } from "../../base/address.ts";
 import type { Channel } from "../../base/channel.ts";
-import type { Listener } from "../network.ts";
+import type { Listener, ListenOptions } from "../network.ts";
 import {
   AF_INET,
   F_GETFD,
@@ -42,8 +42,11 @@ function listen(
   world: NativeLoopback,
   address: SocketAddress,
   onChannel: (channel: Channel) => void = () => {},
+  options: Partial<ListenOptions> = {},
 ): Promise<Listener> {
-  return promised((done) => world.network.listen(address, LISTEN, onChannel, done));
+  return promised((done) =>
+    world.network.listen(address, { ...LISTEN, ...options }, onChannel, done)
+  );
 }
 
 Deno.test("a network listens on the inherited descriptor of that port, each once", async () => {
@@ -83,17 +86,23 @@ Deno.test("an inherited descriptor becomes nonblocking and is closed on exec", (
 });
 
 for (const ip of ["127.0.0.1", "::1"]) {
-  Deno.test(`an inherited listener on ${ip} says whether it is transparent`, async () => {
+  Deno.test(`an inherited listener on ${ip} says whether it is transparent and wanted so`, async () => {
     using libc = Libc.open();
     // Where that is not granted, the kernel's refusal was shown by native_listener_test.ts.
     const probe = libc.socket(AF_INET, SOCK_STREAM, 0);
     const granted = libc.setInt(probe, SOL_IP, IP_TRANSPARENT, 1) === 0;
     libc.close(probe);
     const plain = launched(libc, { ip });
-    const transparent = launched(libc, { ip, transparent: granted });
-    await using world = new NativeLoopback({ inherited: [plain.fd, transparent.fd] });
-    const listeners = [await listen(world, plain.local), await listen(world, transparent.local)];
-    assertEquals(listeners.map((listener) => listener.transparent), [false, granted]);
+    const unwanted = launched(libc, { ip, transparent: granted });
+    const wanted = launched(libc, { ip, transparent: granted });
+    await using world = new NativeLoopback({ inherited: [plain.fd, unwanted.fd, wanted.fd] });
+    const listeners = [
+      await listen(world, plain.local),
+      // ENABLE_ORIG_SRC=false: nobody's address is borrowed, whatever the launcher set.
+      await listen(world, unwanted.local, () => {}, { transparent: "never" }),
+      await listen(world, wanted.local, () => {}, { transparent: "try" }),
+    ];
+    assertEquals(listeners.map((listener) => listener.transparent), [false, false, granted]);
     for (const listener of listeners) listener.close();
   });
 }

@@ -104,6 +104,7 @@ export class NativeListener implements Listener, Cancel, Watcher, Task {
   #fd = -1;
   #watched = false;
   #local: SocketAddress;
+  /** IP_TRANSPARENT is set, by us or by whoever opened it. */
   #transparent = false;
   /** Every accepted socket's address, where that is certain. */
   #fixedLocal: SocketAddress | null = null;
@@ -149,7 +150,8 @@ export class NativeListener implements Listener, Cancel, Watcher, Task {
   }
 
   get transparent(): boolean {
-    return this.#transparent;
+    return this.#transparent && this.#options.transparent !== undefined &&
+      this.#options.transparent !== "never";
   }
 
   close(): void {
