@@ -34,8 +34,8 @@ const READ_BLOCKS_IDLE_MAX = 16;
 /** Free blocks kept of those that small writes are packed into. */
 const PACKS_IDLE_MAX = 64;
 
-/** That accepting pauses is said at most this often. */
-const STARVED_WARNING_INTERVAL_MS = 10_000;
+/** A warning of one kind is said at most this often: whoever connects can cause it. */
+export const WARNING_INTERVAL_MS = 10_000;
 
 /** What the network needs of the TLS engine. */
 export interface TlsSessions {
@@ -100,7 +100,8 @@ export class NativeNetwork implements Network {
   /** Connected and connecting sockets, those under TLS included. */
   #sockets = 0;
   #acceptsPaused = false;
-  #starvedWarningMs = -Infinity;
+  /** When each kind of warning was said last. */
+  readonly #warnedMs = new Map<string, number>();
   #connectionsRefused = 0;
   #acceptsStarved = 0;
   #originalDestinationsUnknown = 0;
@@ -143,7 +144,7 @@ export class NativeNetwork implements Network {
       reusePort: options.reusePort,
       refusedForWantOfDescriptors: () => this.#refused(this.#sockets),
       starved: (code) => this.#onStarved(code),
-      originalDestinationUnknown: () => void this.#originalDestinationsUnknown++,
+      originalDestinationUnknown: () => this.#onDestinationUnknown(),
       warn: this.#onWarning,
       listenerClosed: (listener) => void this.#listeners.delete(listener),
     };
@@ -267,11 +268,23 @@ export class NativeNetwork implements Network {
 
   #onStarved(code: string): void {
     this.#acceptsStarved++;
-    const nowMs = this.loop.clock.nowMs();
-    if (nowMs - this.#starvedWarningMs < STARVED_WARNING_INTERVAL_MS) return;
-    this.#starvedWarningMs = nowMs;
     const { message } = new NetError(code);
-    this.#onWarning(`Cannot accept connections: ${message}; tried again until it works`);
+    this.#warn("starved", `Cannot accept connections: ${message}; tried again until it works`);
+  }
+
+  #onDestinationUnknown(): void {
+    this.#originalDestinationsUnknown++;
+    this.#warn(
+      "destination",
+      "The kernel knows no original destination of a captured connection: its own address was taken",
+    );
+  }
+
+  #warn(kind: "starved" | "destination", text: string): void {
+    const nowMs = this.loop.clock.nowMs();
+    if (nowMs - (this.#warnedMs.get(kind) ?? -Infinity) < WARNING_INTERVAL_MS) return;
+    this.#warnedMs.set(kind, nowMs);
+    this.#onWarning(text);
   }
 
   #socketClosed(): void {
