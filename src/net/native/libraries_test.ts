@@ -118,8 +118,8 @@ Deno.test.each([
 Deno.test.each([
   { path: "lib", sentence: 'Cannot use OPENSSL_LIB_DIR=lib: it must begin with "/"' },
   {
-    path: "/nonexistent",
-    sentence: "Cannot read the folder OPENSSL_LIB_DIR=/nonexistent: it does not exist",
+    path: "/etc/no such folder",
+    sentence: "Cannot read the folder OPENSSL_LIB_DIR=/etc/no such folder: it does not exist",
   },
   {
     path: "/etc/passwd",
