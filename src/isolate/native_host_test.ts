@@ -1,11 +1,13 @@
 // Two data planes in a real worker on libc, OpenSSL and loopback sockets, as an application sees them.
 import { assert, assertEquals } from "@std/assert";
 import { CLIENT, identityOf, NotedEvents, SERVER } from "../../tests/support/data_plane_world.ts";
+import { Program } from "../../tests/support/command_line.ts";
 import { loopbackBlock } from "../../tests/support/loopback.ts";
 import { EchoApp, echoes } from "../../tests/support/loopback_planes.ts";
 import { meshFileText } from "../../tests/support/mesh_file.ts";
 import { until } from "../../tests/support/real_sockets.ts";
 import { connectSocks5 } from "../../tests/support/socks5.ts";
+import { StoppedThread } from "../../tests/support/stopped_thread.ts";
 import { ProxyError } from "../base/errors.ts";
 import { SystemClock } from "../base/system_clock.ts";
 import { FakeCa } from "../identity/fake_ca.ts";
@@ -311,4 +313,27 @@ Deno.test("the host needs ffi and its own modules, and has given ffi up once it 
   const { code, stdout, stderr } = await child.output();
   const said = new TextDecoder().decode(stdout);
   assertEquals([code, said], [0, "true {}\n"], new TextDecoder().decode(stderr));
+});
+
+Deno.test("a program whose data plane stands still says so and ends with exit code 1", async () => {
+  const ip = `${loopbackBlock()}.1`;
+  const { namespace, name, serviceAccount } = CLIENT;
+  await using program = new Program({
+    flags: ["-A"],
+    args: ["proxy"],
+    env: {
+      IO_PROVIDER: "native",
+      PROXY_MODE: "dedicated",
+      PROXY_WORKLOAD_INFO: `${namespace}/${name}/${serviceAccount}`,
+      LOCAL_XDS: meshFileText({ workloads: [{ ...CLIENT, ip }] }),
+      XDS_ADDRESS: "",
+      FAKE_CA: "true",
+      IPV6_ENABLED: "false",
+      BIND_ADDRESS: ip,
+    },
+  });
+  await program.printed("marking server ready", 20_000);
+  using _stopped = new StoppedThread(program.pid, "worker-");
+  assertEquals(await program.ended(15_000), 1);
+  assertEquals(program.stderr, "Error: the data plane is gone: it was silent for 5 s\n");
 });

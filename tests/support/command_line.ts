@@ -66,6 +66,10 @@ export class Program implements AsyncDisposable {
     ]);
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   signal(name: Deno.Signal): void {
     this.#child.kill(name);
   }
