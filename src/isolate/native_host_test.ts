@@ -315,6 +315,19 @@ Deno.test("the host needs ffi and its own modules, and has given ffi up once it 
   assertEquals([code, said], [0, "true {}\n"], new TextDecoder().decode(stderr));
 });
 
+Deno.test("the data plane's isolate is allowed nothing by the time it says that it is open", async () => {
+  const host = await startNativeHost({
+    runtime: RUNTIME,
+    log() {},
+    onDeath() {},
+    clock: new SystemClock(),
+    workerUrl: new URL("../../tests/support/telling_worker.ts", import.meta.url),
+    revokeFfi: false,
+  });
+  assertEquals(host.info.openssl, "granted: ");
+  assertEquals(await host.close(), {});
+});
+
 Deno.test("a program whose data plane stands still says so and ends with exit code 1", async () => {
   const ip = `${loopbackBlock()}.1`;
   const { namespace, name, serviceAccount } = CLIENT;
