@@ -38,6 +38,8 @@ export interface LoopbackOptions {
   readonly policies?: readonly unknown[];
   readonly server?: Partial<DataPlaneOptions>;
   readonly client?: Partial<DataPlaneOptions>;
+  /** Called before anything listens: addresses, network and clock are known. */
+  readonly onMade?: (planes: LoopbackPlanes) => void;
 }
 
 /** Everything is closed, and checked for leaks, on disposal. */
@@ -110,6 +112,7 @@ export class LoopbackPlanes implements AsyncDisposable {
       { clientIp: `${block}.1`, serverIp: `${block}.2` },
       options,
     );
+    options.onMade?.(planes);
     await planes.app.listen(planes.serverIp);
     planes.server = await planes.#plane(SERVER, planes.serverIp, options.server ?? {}, {
       inbound: { ip: planes.serverIp, port: 15008 },
