@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { serveEcho } from "../support/echo_server.ts";
+import { TEST_NETWORK } from "../support/networks.ts";
 import { startProxyPair } from "../support/proxy_pair.ts";
 import { connectSocks5 } from "../support/socks5.ts";
 
@@ -30,7 +31,7 @@ async function whisper(connection: Deno.TcpConn): Promise<{ sent: string; receiv
   };
 }
 
-Deno.test("1,000,000 writes of one octet on 50 streams arrive whole", async () => {
+Deno.test(`[${TEST_NETWORK}] 1,000,000 writes of one octet on 50 streams arrive whole`, async () => {
   await using pair = await startProxyPair({ discardOutput: true });
   await using echo = serveEcho(pair.inbound.ip);
   const target = { ip: pair.inbound.ip, port: echo.port };

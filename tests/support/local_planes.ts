@@ -1,12 +1,11 @@
 // Two data planes of one program on real loopback sockets, so that a test can look into them.
 import { ProxyError } from "../../src/base/errors.ts";
 import { SystemRandom } from "../../src/base/random.ts";
-import { SystemClock } from "../../src/base/system_clock.ts";
 import { type DataPlane, startDataPlane } from "../../src/dataplane.ts";
 import type { DataPlaneLimits } from "../../src/hbone/limits.ts";
 import { FakeCa } from "../../src/identity/fake_ca.ts";
 import { FakeCertificateSource } from "../../src/identity/fake_source.ts";
-import { DenoNetwork } from "../../src/net/deno/deno_network.ts";
+import type { Network } from "../../src/net/network.ts";
 import type { Events } from "../../src/seam/events.ts";
 import { parseMeshFile } from "../../src/state/mesh_file.ts";
 import { MeshState } from "../../src/state/mesh_state.ts";
@@ -14,13 +13,15 @@ import { StateRouter } from "../../src/state/state_router.ts";
 import { spiffeId } from "../../src/tls/spiffe_id.ts";
 import { loopbackBlock } from "./loopback.ts";
 import { meshFileText, type TestWorkload } from "./mesh_file.ts";
+import { openNetwork, TEST_NETWORK } from "./networks.ts";
 import { SOCKS5_PORT } from "./socks5.ts";
 
 const HBONE_PORT = 15008;
 
 export interface LocalPlanes extends AsyncDisposable {
-  readonly network: DenoNetwork;
-  readonly clock: SystemClock;
+  readonly network: Network;
+  /** Timers of the network's clock: set and not run yet. */
+  timersWaiting(): number;
   /** SOCKS5 on `outboundIp`. */
   readonly outbound: DataPlane;
   readonly outboundIp: string;
@@ -43,8 +44,8 @@ export async function startLocalPlanes(
     ip: `${block}.${index + 1}`,
   })) as [TestWorkload, TestWorkload];
   await using opened = new AsyncDisposableStack();
-  const clock = new SystemClock();
-  const network = new DenoNetwork({ clock });
+  const { network, clock, timersWaiting, ...sockets } = openNetwork(TEST_NETWORK, reportError);
+  opened.defer(() => sockets[Symbol.asyncDispose]());
   const mesh = parseMeshFile(meshFileText({ workloads: [client, server] }), { source: "test" });
   const ca = await FakeCa.create({ nowMs: Date.now() });
   const start = async (
@@ -87,7 +88,7 @@ export async function startLocalPlanes(
   const owned = opened.move();
   return {
     network,
-    clock,
+    timersWaiting,
     outbound,
     outboundIp: client.ip,
     inbound,

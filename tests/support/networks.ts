@@ -22,6 +22,8 @@ function networkOf(text: string): NetworkKind {
 export interface OpenNetwork extends AsyncDisposable {
   readonly network: Network;
   readonly clock: Clock;
+  /** Timers set and not run yet. */
+  timersWaiting(): number;
 }
 
 /** Opens a network of a kind. Everything opened on it is closed before it is disposed of. */
@@ -31,6 +33,7 @@ export function openNetwork(kind: NetworkKind, onBug: (error: unknown) => void):
     return {
       network: native.network,
       clock: native.loop.clock,
+      timersWaiting: () => native.timersWaiting,
       [Symbol.asyncDispose]: () => native[Symbol.asyncDispose](),
     };
   }
@@ -38,6 +41,7 @@ export function openNetwork(kind: NetworkKind, onBug: (error: unknown) => void):
   return {
     network: new DenoNetwork({ clock, onBug }),
     clock,
+    timersWaiting: () => clock.waiting,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
