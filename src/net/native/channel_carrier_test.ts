@@ -1,11 +1,13 @@
 // TLS inside a channel: what may pile up between the two, in either direction, and how long the end may take.
 import { assert, assertEquals } from "@std/assert";
 import { bytePipe, type PipeEnd } from "../../../tests/support/byte_pipe.ts";
+import { CONNECT, ConnectionLog, OK } from "../../../tests/support/h2_pair.ts";
 import { NativeTls } from "../../../tests/support/native_tls.ts";
 import { pass, twoCertificates, until } from "../../../tests/support/real_sockets.ts";
-import { adoptBlock } from "../../base/block.ts";
+import { adoptBlock, BlockPool } from "../../base/block.ts";
 import type { Channel } from "../../base/channel.ts";
 import type { ProxyError } from "../../base/errors.ts";
+import { Http2Connection } from "../../h2/connection.ts";
 import { CARRIER_END_MS, INCOMING_BYTES_MAX } from "./channel_carrier.ts";
 import { RECORD_BYTES_MAX, RECORDS_PER_FLUSH, TLS_UNSENT_BYTES_MAX } from "./tls_channel.ts";
 
@@ -125,4 +127,36 @@ Deno.test("a channel below that does not end is reset after CARRIER_END_MS", asy
   const beginMs = performance.now();
   await until(() => [left, right].every(isClosed));
   assert(performance.now() - beginMs > CARRIER_END_MS / 2);
+});
+
+Deno.test("a session inside an HTTP/2 stream inside a session: octets both ways, and the end of both", async () => {
+  await using world = new NativeTls();
+  const outer = await world.securePair(CERTIFICATES);
+  const pool = new BlockPool({ blockBytes: 65_536, idleMax: 8 });
+  const open = (side: "client" | "server") => {
+    const log = new ConnectionLog();
+    log.attaches = false;
+    const { clock } = world.loop;
+    const options = { side, transport: outer[side], handler: log, clock, pool, limits: {} };
+    return { log, connection: new Http2Connection(options) };
+  };
+  const [near, far] = [open("client"), open("server")];
+  far.log.onAccept = ({ stream }) => stream.respond(OK, { endStream: false });
+  near.connection.open(CONNECT, near.log);
+  await until(() => near.log.streams.length === 1);
+  const streams = { client: near.log.streams[0]!.stream, server: far.log.streams[0]!.stream };
+  const { client, server } = await world.secure(streams, CERTIFICATES);
+  assertEquals(client.security.peerIdentities, [CERTIFICATES.server.identity]);
+
+  const heard = [listen(client), listen(server)];
+  // More than the stream's window.
+  const bytes = 6_000_000;
+  for (const channel of [client, server]) write(channel, bytes);
+  await until(() => heard.every((side) => side.bytes === bytes));
+  for (const channel of [client, server]) channel.endWrite();
+  await until(() => heard.every(({ ends, error }) => ends === 1 && error === null));
+  await until(() => near.connection.openStreams + far.connection.openStreams === 0);
+  for (const { connection } of [near, far]) connection.abort(null);
+  await until(() => near.log.closedWith !== undefined && far.log.closedWith !== undefined);
+  assertEquals(pool.lent, 0);
 });
