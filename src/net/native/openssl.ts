@@ -211,7 +211,7 @@ export class OpenSsl {
 
   #decode<Value>(der: Uint8Array<ArrayBuffer>, read: (bio: Pointer) => Value): Value | null {
     if (der.length === 0) return null;
-    // It reads `der` where it lies: no copy of a key that would have to be wiped.
+    // Lent: no copy of ours of a key. The library makes one while it decodes, and frees that unwiped (README).
     const bio = this.made(KINDS.bio, this.crypto.BIO_new_mem_buf(der, der.length));
     assert(bio !== null, "Out of memory");
     try {
