@@ -1,9 +1,9 @@
 // A pod: a network namespace that lives exactly as long as the process of its applications.
 import { PYTHON } from "./environment.ts";
 
-const AGENT = new URL("pod_agent.py", import.meta.url).pathname;
+const APPLICATIONS = new URL("pod_applications.py", import.meta.url).pathname;
 
-/** How one exchange of a client with a server went (pod_agent.py). */
+/** How one exchange of a client with a server went (pod_applications.py). */
 export interface Exchange {
   readonly connected: boolean;
   /** Name of the errno, `TIMEOUT`, or null after an orderly end. */
@@ -77,7 +77,7 @@ export class Pod implements AsyncDisposable {
   ): Promise<Pod> {
     // unshare becomes the program, which ends with its stdin: however this process ends, the namespace goes.
     const child = new Deno.Command("unshare", {
-      args: ["--net", "--", PYTHON, "-u", AGENT],
+      args: ["--net", "--", PYTHON, "-u", APPLICATIONS],
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",

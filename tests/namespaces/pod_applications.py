@@ -121,7 +121,7 @@ class Server:
             connection.close()
 
 
-class Agent:
+class Applications:
     def __init__(self):
         self.servers = {}
         self.held = {}
@@ -284,10 +284,10 @@ def payload(head, bytes):
 
 
 def main():
-    agent = Agent()
+    applications = Applications()
     print(json.dumps({"id": 0, "ok": {}}), flush=True)
     for line in sys.stdin:
-        threading.Thread(target=agent.run, args=(line,), daemon=True).start()
+        threading.Thread(target=applications.run, args=(line,), daemon=True).start()
 
 
 main()
