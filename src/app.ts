@@ -131,8 +131,7 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     addresses: plan.admin,
     handler: adminHandler({
       logger,
-      configDump: () =>
-        configDump({ plan, router: shared.router, sources, build, native: planes.native }),
+      configDump: () => configDump({ plan, router: shared.router, sources, build, planes }),
       requestShutdown: options.requestStop,
     }),
   });

@@ -15,6 +15,7 @@ import type { DataPlaneInfo } from "./isolate/messages.ts";
 import { configJson } from "./config_json.ts";
 import type { FakeCertificateSource } from "./identity/fake_source.ts";
 import type { Plan } from "./plan.ts";
+import type { Planes } from "./planes.ts";
 import type { KnownService } from "./state/mesh_state.ts";
 import type { GatewayAddress, PortMap, Workload } from "./state/resources.ts";
 import type { StateRouter } from "./state/state_router.ts";
@@ -78,21 +79,21 @@ export function dumpService({ service, endpoints }: KnownService): DumpService {
 }
 
 /** The whole dump of a process. */
-export function configDump({ plan, router, sources, build, native }: {
+export function configDump({ plan, router, sources, build, planes }: {
   readonly plan: Plan;
   readonly router: StateRouter;
   readonly sources: readonly FakeCertificateSource[];
   readonly build: BuildInfo;
-  /** What the native network runs on; null on the runtime's own sockets. */
-  readonly native: DataPlaneInfo | null;
+  readonly planes: Pick<Planes, "native" | "health">;
 }): ConfigDump {
   return {
-    config: { ...configJson(plan.config, Deno.args), ...dumpNative(native) },
+    config: { ...configJson(plan.config, Deno.args), ...dumpNative(planes.native) },
     version: build,
     workloads: router.state.workloads.map(dumpWorkload),
     services: router.state.services.map(dumpService),
     policies: router.state.policies,
     certificates: sources.map(dumpCertificate),
+    ...(planes.health === null ? {} : { dataPlane: { ...planes.health } }),
   };
 }
 

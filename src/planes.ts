@@ -6,7 +6,7 @@ import { SystemClock } from "./base/system_clock.ts";
 import type { NativeSettings } from "./config/config.ts";
 import { startDataPlane } from "./dataplane.ts";
 import { type HostedPlaneOptions, startNativeHost } from "./isolate/host.ts";
-import type { DataPlaneInfo } from "./isolate/messages.ts";
+import type { DataPlaneHealth, DataPlaneInfo } from "./isolate/messages.ts";
 import type { RunningPlane } from "./isolate/plane.ts";
 import type { NativeRuntimeOptions } from "./net/native/runtime.ts";
 import type { DenoNetwork } from "./net/deno/deno_network.ts";
@@ -17,6 +17,8 @@ import type { LogLevel } from "./seam/events.ts";
 export interface Planes extends AsyncDisposable {
   /** What the native network runs on; null on the runtime's own sockets. */
   readonly native: DataPlaneInfo | null;
+  /** How the native network's loop does, as of the last heartbeat; null without. */
+  readonly health: DataPlaneHealth | null;
   /** Rejects with a {@link DataPlaneDeath} when the data planes are gone; never resolves. */
   readonly death: Promise<never>;
   /** Whether a listener on `port` would learn where a captured connection wanted to go. */
@@ -38,6 +40,7 @@ export class DataPlaneDeath extends ProxyError {
 export function planesHere(network: DenoNetwork, clock: Clock): Planes {
   return {
     native: null,
+    health: null,
     captures: (port) => network.inheritedWaiting.some((local) => local.port === port),
     death: new Promise(() => {}),
     open: (options) =>
@@ -98,6 +101,9 @@ export async function planesInWorker(
   });
   return {
     native: host.info,
+    get health() {
+      return host.health;
+    },
     death: death.promise,
     captures: () => true,
     open: (options) =>

@@ -117,6 +117,8 @@ export interface ConfigDump {
   readonly stagedServices?: Readonly<Record<string, Readonly<Record<string, DumpEndpoint>>>>;
   /** The local source as it reads now; all empty where there is none. */
   readonly staticConfig?: JsonObject;
+  /** Ours: how the data plane's isolate does; native network only. */
+  readonly dataPlane?: JsonObject;
   /** §5.7.6; shared mode only. */
   readonly workloadState?: JsonObject;
 }
@@ -126,6 +128,7 @@ export function renderConfigDump(dump: ConfigDump): string {
   const sorted = {
     certificates: sortedBy(dump.certificates, ({ identity }) => identity),
     config: dump.config,
+    dataPlane: dump.dataPlane,
     policies: sortedBy(dump.policies, ({ namespace, name }) => `${namespace}/${name}`)
       .map(policyJson),
     services: sortedBy(dump.services, ({ hostname }) => hostname).map(serviceJson),

@@ -14,7 +14,7 @@ import { EventReader } from "./event_reader.ts";
 import { READ_BATCHES_TOLD } from "./event_writer.ts";
 import { Heartbeat, SILENCE_MS_MAX } from "./heartbeat.ts";
 import { checkMessage } from "./message_check.ts";
-import type { FromDataPlane, ToDataPlane } from "./messages.ts";
+import type { DataPlaneHealth, FromDataPlane, ToDataPlane } from "./messages.ts";
 import type { OpenListeners, RunningPlane } from "./plane.ts";
 import { QuestionDesk } from "./question_desk.ts";
 
@@ -88,6 +88,7 @@ export class ControlSide {
   /** Events about no plane. */
   readonly #ownEvents: Events;
   #state: State = "running";
+  #health: DataPlaneHealth | null = null;
   #bugs = 0;
   #lastPlane = 0;
   #lastRouter = 0;
@@ -108,6 +109,11 @@ export class ControlSide {
     this.#reader = new EventReader((plane) =>
       plane === 0 ? this.#ownEvents : this.#planes.get(plane)?.events ?? null
     );
+  }
+
+  /** As of the last heartbeat; null before the first. */
+  get health(): DataPlaneHealth | null {
+    return this.#health;
   }
 
   /** Exceptions caught in the data plane outside of any plane's own count. */
@@ -233,6 +239,7 @@ export class ControlSide {
         return this.#tellRead();
       case "pong": {
         const { heapUsedBytes: used, heapLimitBytes: limit } = message;
+        this.#health = message.health;
         if (used <= limit * HEAP_PART_MAX) return;
         return this.#die(`its heap is full: ${mebibytes(used)} of ${mebibytes(limit)} MiB`);
       }

@@ -32,6 +32,13 @@ function open(options: NativeRuntimeOptions, hooks: RuntimeHooks): WorkerRuntime
     info,
     wakeFd: wake.remoteFd,
     nextTurn: (task) => loop.nextTurn(task),
+    health() {
+      const { turns, wakes, turnMaxUs } = loop.stats;
+      return {
+        loop: { turns, wakes, turnP99Us: loop.stats.turnQuantileUs(0.99), turnMaxUs },
+        nativeObjects: Object.fromEntries(runtime.objects.counts),
+      };
+    },
     pauseAccepts: (paused) => network.pauseAccepts(paused),
     run(stopped) {
       loop.run();

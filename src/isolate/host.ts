@@ -7,7 +7,13 @@ import type { Events, LogLevel } from "../seam/events.ts";
 import { ControlSide, type HostedPlane, type HostedPlaneOptions } from "./control_side.ts";
 import { DataPlaneStartError, MessageError } from "./errors.ts";
 import { checkMessage } from "./message_check.ts";
-import type { DataPlaneInfo, FromDataPlane, ToDataPlane, WorkerStart } from "./messages.ts";
+import type {
+  DataPlaneHealth,
+  DataPlaneInfo,
+  FromDataPlane,
+  ToDataPlane,
+  WorkerStart,
+} from "./messages.ts";
 
 export type { HostedPlane, HostedPlaneOptions };
 
@@ -55,6 +61,8 @@ export interface NativeHost {
   readonly info: DataPlaneInfo;
   /** Bugs caught in the worker outside of any plane's own count. */
   readonly bugs: number;
+  /** As of the last heartbeat; null before the first. */
+  readonly health: DataPlaneHealth | null;
   /** Opens a plane there; `done` follows when its listeners are open. */
   openPlane(options: HostedPlaneOptions, done: Done<HostedPlane>): void;
   /** Stops what runs there and ends the worker; gives native objects that were left, by kind. */
@@ -131,6 +139,10 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
 
   get bugs(): number {
     return this.#side!.bugs;
+  }
+
+  get health(): DataPlaneHealth | null {
+    return this.#side!.health;
   }
 
   openPlane(options: HostedPlaneOptions, done: Done<HostedPlane>): void {

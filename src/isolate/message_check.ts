@@ -99,7 +99,14 @@ const SHAPES: Readonly<Record<FromDataPlane["kind"], Readonly<Record<string, Che
   ask: { router: count, question: count, about: question },
   cancel: { question: count },
   events: { items },
-  pong: { heapUsedBytes: count, heapLimitBytes: count },
+  pong: {
+    heapUsedBytes: count,
+    heapLimitBytes: count,
+    health: shape({
+      loop: shape({ turns: number, wakes: number, turnP99Us: number, turnMaxUs: number }),
+      nativeObjects: recordOf(count),
+    }),
+  },
   bug: { stack: text },
   refused: { count, connectionsMax: count },
   dying: { reason: text },

@@ -76,7 +76,15 @@ const MESSAGES: readonly FromDataPlane[] = [
   },
   { kind: "cancel", question: 1 },
   { kind: "events", items: [1, "x"] },
-  { kind: "pong", heapUsedBytes: 1, heapLimitBytes: 2 },
+  {
+    kind: "pong",
+    heapUsedBytes: 1,
+    heapLimitBytes: 2,
+    health: {
+      loop: { turns: 2, wakes: 1, turnP99Us: 480, turnMaxUs: 900 },
+      nativeObjects: { socket: 3 },
+    },
+  },
   { kind: "bug", stack: "Error: x\n  at y" },
   { kind: "refused", count: 1, connectionsMax: 10 },
   { kind: "dying", reason: "x" },

@@ -116,6 +116,7 @@ export type FromDataPlane =
     readonly kind: "pong";
     readonly heapUsedBytes: number;
     readonly heapLimitBytes: number;
+    readonly health: DataPlaneHealth;
   }
   /** An exception caught at the loop's dispatch: a bug that ended one connection at most. */
   | { readonly kind: "bug"; readonly stack: string }
@@ -125,6 +126,20 @@ export type FromDataPlane =
   | { readonly kind: "dying"; readonly reason: string }
   /** Everything is closed; `leaked` counts native objects that are not. The last message. */
   | { readonly kind: "closed"; readonly leaked: Readonly<Record<string, number>> };
+
+/** How the loop does since its start, and what native memory is in use: for whoever looks for a stall or a leak. */
+export interface DataPlaneHealth {
+  readonly loop: {
+    readonly turns: number;
+    /** Times that it slept. */
+    readonly wakes: number;
+    /** Work of one turn, in microseconds: 99 of 100 took no longer, and the longest. */
+    readonly turnP99Us: number;
+    readonly turnMaxUs: number;
+  };
+  /** Live native objects by kind: descriptors, sessions, contexts, certificates … */
+  readonly nativeObjects: Readonly<Record<string, number>>;
+}
 
 /** What the data plane runs on, for `version`, log and dump. */
 export interface DataPlaneInfo {

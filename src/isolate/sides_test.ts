@@ -26,12 +26,17 @@ import {
 } from "./control_side.ts";
 import { DataPlaneDead, RemoteError } from "./errors.ts";
 import { BATCH_EVENTS_MAX, UNREAD_BATCHES_MAX } from "./event_writer.ts";
-import { SILENCE_GRACE_MS, SILENCE_MS_MAX } from "./heartbeat.ts";
-import type { FromDataPlane, ToDataPlane } from "./messages.ts";
+import { PING_EVERY_MS, SILENCE_GRACE_MS, SILENCE_MS_MAX } from "./heartbeat.ts";
+import type { DataPlaneHealth, FromDataPlane, ToDataPlane } from "./messages.ts";
 import { WorkerSide } from "./worker_side.ts";
 
 const ECHO = { ip: SERVER_IP, port: 8080 };
 const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]);
+
+const HEALTH: DataPlaneHealth = {
+  loop: { turns: 2, wakes: 1, turnP99Us: 480, turnMaxUs: 900 },
+  nativeObjects: { socket: 3 },
+};
 
 /** A source of the world's, which tells of the rotations that the test makes. */
 class Rotating implements RotatingCertificateSource {
@@ -96,6 +101,7 @@ class Isolate {
       logLevel: "trace",
       post: (message) => this.#fromWorker(structuredClone(message)),
       pauseAccepts: (paused) => this.paused.push(paused),
+      health: () => HEALTH,
       heap: () => ({ usedBytes: this.heapPart * 1e9, limitBytes: 1e9 }),
       onQuiet: () => this.#fromWorker({ kind: "closed", leaked: {} }),
     });
@@ -474,6 +480,13 @@ Deno.test("a silent data plane is dead: whoever waits is told, close() does not 
   assertEquals(told.slice(-2), ["closed again", "stopped"]);
   isolate.world.pushPolicies([]); // Nobody listens any longer.
   assertEquals(isolate.world.clock.pendingTimers > 100, false);
+});
+
+Deno.test("the loop's health comes with each heartbeat", async () => {
+  const isolate = await doomed();
+  assertEquals(isolate.control.health, null);
+  isolate.world.clock.advance(PING_EVERY_MS + 1000);
+  assertEquals(isolate.control.health, HEALTH);
 });
 
 Deno.test("a heap above HEAP_PART_MAX of its limit is death, at it not yet", async () => {

@@ -5,7 +5,13 @@ import { ProxyError } from "../base/errors.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { Network } from "../net/network.ts";
 import { cutText } from "./errors.ts";
-import type { DataPlaneInfo, FromDataPlane, ToDataPlane, WorkerStart } from "./messages.ts";
+import type {
+  DataPlaneHealth,
+  DataPlaneInfo,
+  FromDataPlane,
+  ToDataPlane,
+  WorkerStart,
+} from "./messages.ts";
 import type { CertificatePins } from "./remote_certificates.ts";
 import { WorkerSide } from "./worker_side.ts";
 
@@ -37,6 +43,7 @@ export interface WorkerRuntime {
   /** Runs `task` in the loop's next turn. */
   nextTurn(task: Task): void;
   pauseAccepts(paused: boolean): void;
+  health(): DataPlaneHealth;
   /** Turns until `stop`, then calls `stopped`. */
   run(stopped: () => void): void;
   stop(): void;
@@ -98,6 +105,7 @@ class WorkerRun<Options> implements Task {
       post: (message) => this.#post(message),
       pauseAccepts: (paused) => runtime.pauseAccepts(paused),
       heap: this.#heap,
+      health: () => runtime.health(),
       onQuiet: () => runtime.stop(),
     });
     this.#post({ kind: "opened", wakeFd: runtime.wakeFd, info: runtime.info });

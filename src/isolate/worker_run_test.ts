@@ -7,6 +7,11 @@ import { DeadlineError } from "../base/errors.ts";
 import type { FromDataPlane, ToDataPlane } from "./messages.ts";
 import { type RuntimeHooks, runWorker, TURN_MESSAGES_MAX } from "./worker_run.ts";
 
+const HEALTH = {
+  loop: { turns: 2, wakes: 1, turnP99Us: 480, turnMaxUs: 900 },
+  nativeObjects: { socket: 3 },
+};
+
 /** A worker on a memory network, driven by hand. */
 class Scene implements Disposable {
   readonly port: MessagePort;
@@ -39,6 +44,7 @@ class Scene implements Disposable {
           info: { openssl: "x", fips: null, policy: "default" },
           wakeFd: 7,
           nextTurn: (task) => this.tasks.push(task),
+          health: () => HEALTH,
           pauseAccepts: (paused) => this.calls.push(`pause ${paused}`),
           run: (stopped) => void (this.#stopped = stopped),
           stop: () => this.calls.push("stop"),
@@ -82,7 +88,10 @@ Deno.test("a wake-up lowers the flag, then reads all there is", async () => {
   for (let count = 0; count < 3; count++) scene.post({ kind: "ping", logLevel: "info" });
   scene.hooks.onWake();
   assertEquals(Atomics.load(scene.flag, 0), 0);
-  assertEquals(scene.said(), Array(3).fill({ kind: "pong", heapUsedBytes: 1, heapLimitBytes: 2 }));
+  assertEquals(
+    scene.said(),
+    Array(3).fill({ kind: "pong", heapUsedBytes: 1, heapLimitBytes: 2, health: HEALTH }),
+  );
   assertEquals(scene.tasks.length, 0);
 });
 

@@ -7,7 +7,7 @@ import type { Network } from "../net/network.ts";
 import type { Events, LogLevel } from "../seam/events.ts";
 import { cutText, decodeError, encodeError } from "./errors.ts";
 import { EventWriter } from "./event_writer.ts";
-import type { FromDataPlane, ToDataPlane, WireCertificate } from "./messages.ts";
+import type { DataPlaneHealth, FromDataPlane, ToDataPlane, WireCertificate } from "./messages.ts";
 import { type CertificatePins, RemoteCertificates } from "./remote_certificates.ts";
 import { Questions, RemoteRouter } from "./remote_router.ts";
 import { RouteCache } from "./route_cache.ts";
@@ -26,6 +26,7 @@ export interface WorkerSideOptions {
   /** True: accept nothing new until false. */
   readonly pauseAccepts: (paused: boolean) => void;
   readonly heap: () => { readonly usedBytes: number; readonly limitBytes: number };
+  readonly health: () => DataPlaneHealth;
   /** The control isolate wants the end, and all planes are over. */
   readonly onQuiet: () => void;
 }
@@ -227,7 +228,12 @@ export class WorkerSide {
     this.#writer.countBytes();
     this.#writer.flush();
     const { usedBytes, limitBytes } = this.#options.heap();
-    this.#options.post({ kind: "pong", heapUsedBytes: usedBytes, heapLimitBytes: limitBytes });
+    this.#options.post({
+      kind: "pong",
+      heapUsedBytes: usedBytes,
+      heapLimitBytes: limitBytes,
+      health: this.#options.health(),
+    });
   }
 
   /** Planes that are just being opened end as soon as they are. */

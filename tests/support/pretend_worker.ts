@@ -52,6 +52,10 @@ function open(
     info: { openssl: "none", fips: null, policy: "default" },
     wakeFd: -1,
     nextTurn: (task) => void setTimeout(() => task.runTask()),
+    health: () => ({
+      loop: { turns: 0, wakes: 0, turnP99Us: 0, turnMaxUs: 0 },
+      nativeObjects: {},
+    }),
     pauseAccepts() {},
     run: (whenStopped) => {
       stopped = whenStopped;
