@@ -32,6 +32,8 @@ const MODE_NO_AUTO_CHAIN = 0x8n;
 const MODE_RELEASE_BUFFERS = 0x10n;
 const OPTION_NO_TICKET = 1n << 14n;
 const OPTION_NO_COMPRESSION = 1n << 17n;
+/** Neither sent nor read (RFC 8879, OpenSSL 3.2 and later): a peer would choose how much work a chain is. */
+const OPTION_NO_CERTIFICATE_COMPRESSION = 1n << 32n | 1n << 33n;
 const OPTION_SERVER_PREFERENCE = 1n << 22n;
 const OPTION_NO_RENEGOTIATION = 1n << 30n;
 const VERIFY_PEER_OR_FAIL = 3;
@@ -92,7 +94,8 @@ function setProtocol(context: Pointer, openssl: OpenSsl, policy: CryptoPolicy): 
   need(openssl, 1 - ssl.SSL_CTX_set_alpn_protos(context, H2_OFFER, H2_OFFER.length), "ALPN");
   ssl.SSL_CTX_set_options(
     context,
-    OPTION_NO_TICKET | OPTION_NO_COMPRESSION | OPTION_SERVER_PREFERENCE | OPTION_NO_RENEGOTIATION,
+    OPTION_NO_TICKET | OPTION_NO_COMPRESSION | OPTION_NO_CERTIFICATE_COMPRESSION |
+      OPTION_SERVER_PREFERENCE | OPTION_NO_RENEGOTIATION,
   );
   need(openssl, ssl.SSL_CTX_set_num_tickets(context, 0n), "no tickets");
   control(CONTROL.sessionCache, 0n);
