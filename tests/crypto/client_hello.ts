@@ -13,6 +13,7 @@ export interface ClientHello {
   readonly sessionTicket: boolean;
   /** An offer to resume. */
   readonly preSharedKey: boolean;
+  readonly certificateCompression: boolean;
   readonly alpn: readonly string[];
 }
 
@@ -29,6 +30,7 @@ const EXTENSION = {
   alpn: 16,
   ticket: 35,
   preSharedKey: 41,
+  certificateCompression: 27,
   versions: 43,
   keyShare: 51,
 } as const;
@@ -59,6 +61,7 @@ export function parseClientHello(record: Uint8Array): ClientHello {
     serverName: extensions.has(EXTENSION.serverName),
     sessionTicket: extensions.has(EXTENSION.ticket),
     preSharedKey: extensions.has(EXTENSION.preSharedKey),
+    certificateCompression: extensions.has(EXTENSION.certificateCompression),
     alpn: names(extensions.get(EXTENSION.alpn)),
   };
 }

@@ -20,6 +20,7 @@ Deno.test("a client offers TLS 1.3, two suites, a key share for X25519, h2, and 
     serverName: false,
     sessionTicket: false,
     preSharedKey: false,
+    certificateCompression: false,
     alpn: ["h2"],
   });
 });
