@@ -9,6 +9,9 @@ const SCOPE = "ztunnel::hyper_util";
 /** Octets of a request's target and headers; above it the answer is 431 (spec/config-and-observability §5.1). */
 export const HEAD_BYTES_MAX = 8_192;
 
+/** Accepting failed, which ends the runtime's server: listening is tried again after this, in ms. */
+export const LISTEN_AGAIN_MS = 500;
+
 /** An address could not be listened on. `code` is the errno name, or `PERMISSION_MISSING`. */
 export class BindError extends ProxyError {
   readonly code: string;
@@ -47,7 +50,9 @@ export class HttpServer implements AsyncDisposable {
   /** Where it listens, in the order asked for, with the ports the kernel chose. */
   readonly addresses: readonly SocketAddress[];
   readonly #options: HttpServerOptions;
-  readonly #servers: readonly Deno.HttpServer<Deno.NetAddr>[];
+  /** One for each address; null while it is not listened on, see {@link LISTEN_AGAIN_MS}. */
+  readonly #servers: (Deno.HttpServer<Deno.NetAddr> | null)[];
+  readonly #again = new Set<ReturnType<typeof setTimeout>>();
   #drained: Promise<void> | null = null;
 
   private constructor(
@@ -55,8 +60,9 @@ export class HttpServer implements AsyncDisposable {
     servers: readonly Deno.HttpServer<Deno.NetAddr>[],
   ) {
     this.#options = options;
-    this.#servers = servers;
+    this.#servers = [...servers];
     this.addresses = servers.map(({ addr }) => ({ ip: addr.hostname, port: addr.port }));
+    for (const [index, server] of servers.entries()) this.#watch(server, index);
     this.#log("listener established");
   }
 
@@ -89,9 +95,38 @@ export class HttpServer implements AsyncDisposable {
   }
 
   async #drain(): Promise<void> {
-    const ended = this.#servers.map((server) => server.shutdown());
+    for (const timer of this.#again) clearTimeout(timer);
+    const ended = this.#servers.map((server) => server?.shutdown());
     this.#log("listener drained");
     await Promise.all(ended);
+  }
+
+  /** Without a descriptor for whoever asks, the runtime's server is over: no reason for the process to be. */
+  #watch(server: Deno.HttpServer, index: number): void {
+    server.finished.catch((error) => {
+      this.#servers[index] = null;
+      if (this.#drained !== null) return;
+      const { component, logger } = this.#options;
+      const address = { unquoted: formatAddress(this.addresses[index]!) };
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.log("warn", SCOPE, "listener failed", { address, component, error: reason });
+      this.#listenAgain(index);
+    });
+  }
+
+  #listenAgain(index: number): void {
+    const timer = setTimeout(() => {
+      this.#again.delete(timer);
+      try {
+        const server = bind(this.addresses[index]!, this.#options.handler);
+        this.#servers[index] = server;
+        this.#watch(server, index);
+      } catch (error) {
+        if (!(error instanceof BindError)) throw error;
+        this.#listenAgain(index);
+      }
+    }, LISTEN_AGAIN_MS);
+    this.#again.add(timer);
   }
 
   #log(message: string): void {

@@ -7,7 +7,13 @@ import { Logger } from "../telemetry/logger.ts";
 import { renderMetrics } from "../telemetry/metrics_page.ts";
 import { buildInfo } from "../telemetry/version.ts";
 import { adminHandler } from "./admin_handler.ts";
-import { BindError, HEAD_BYTES_MAX, type HttpHandler, HttpServer } from "./http_server.ts";
+import {
+  BindError,
+  HEAD_BYTES_MAX,
+  type HttpHandler,
+  HttpServer,
+  LISTEN_AGAIN_MS,
+} from "./http_server.ts";
 import { textResponse } from "./responses.ts";
 import { statsHandler } from "./stats_handler.ts";
 
@@ -413,3 +419,54 @@ Deno.test("The metrics page follows Accept and Accept-Encoding", async () => {
     assertEquals(await new Response(body).text(), plain);
   }
 });
+
+Deno.test("HttpServer outlives the want of descriptors, and answers again", async () => {
+  const script = new URL("../../tests/support/starved_http_server.ts", import.meta.url).pathname;
+  const child = new Deno.Command("sh", {
+    args: ["-c", 'ulimit -n 64 && exec "$0" "$@"', Deno.execPath(), "run", "-A", script],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const lines = linesOf(child.stdout);
+  const next = async () => (await lines.next()).value;
+  const input = child.stdin.getWriter();
+  assertEquals(await next(), "listener established");
+  const port = Number(await next());
+  assertEquals(await next(), "full");
+
+  await assertRejects(() => exchange(port, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"));
+  assertEquals(await next(), "listener failed");
+
+  await input.write(new TextEncoder().encode("\n"));
+  const answer = await retried(() =>
+    exchange(port, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+  );
+  assertMatch(answer, /^HTTP\/1.1 200 OK\r\n.*here$/s);
+  await input.close();
+  assertEquals(await next(), "listener drained");
+  assertEquals((await child.status).code, 0);
+  assertEquals(await next(), undefined);
+});
+
+async function* linesOf(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+): AsyncGenerator<string, undefined> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
+
+/** Again every LISTEN_AGAIN_MS while the port is refused. */
+async function retried<Result>(attempt: () => Promise<Result>): Promise<Result> {
+  for (let tries = 0;; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (tries === 20) throw error;
+      await new Promise((resolve) => setTimeout(resolve, LISTEN_AGAIN_MS));
+    }
+  }
+}
