@@ -23,12 +23,19 @@ import { RawSocket } from "./raw_socket.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import { SpareDescriptor } from "./spare_descriptor.ts";
 import { TcpChannel, type TcpShared } from "./tcp_channel.ts";
+import { RECORD_BYTES_MAX } from "./tls_channel.ts";
 import { TurnEnd } from "./turn_end.ts";
 import type { LiveObjects, Loop } from "./types.ts";
 import { PACK_BYTES_BELOW } from "./unsent_queue.ts";
 
-/** Octets per block that sockets read into: what one read may bring (README: 256 KiB against 64 KiB). */
-export const READ_BLOCK_BYTES = 256 * 1024;
+/** Of HTTP/2 (RFC 9113 §4.1). */
+const FRAME_HEADER_BYTES = 9;
+
+/**
+ * Octets per block that sockets read into: what one read may bring (README: 256 KiB against 64 KiB). With the header of
+ * a DATA frame it fills TLS records to the last octet.
+ */
+export const READ_BLOCK_BYTES = 16 * RECORD_BYTES_MAX - FRAME_HEADER_BYTES;
 /** Free blocks kept of these. */
 const READ_BLOCKS_IDLE_MAX = 16;
 /** Free blocks kept of those that small writes are packed into. */

@@ -18,14 +18,17 @@ import { UnsentQueue } from "./unsent_queue.ts";
 export const TLS_UNSENT_BYTES_MAX = 256 * 1024;
 /** After a false, `onWritable` comes when no more than this is left. */
 export const TLS_UNSENT_BYTES_LOW = 64 * 1024;
-/** Octets of a full record (RFC 8446 §5.1). */
-export const RECORD_BYTES_MAX = 16 * 1024;
+/**
+ * Octets of a full record of ours, somewhat below the 16 KiB of RFC 8446 §5.1: {@link RECORDS_PER_FLUSH} of them fit
+ * into one packet of at most 64 KiB as the kernel makes them, and encrypted, their length is a multiple of 8 (README).
+ */
+export const RECORD_BYTES_MAX = 16_258;
 /** From this much on, full records are made at once instead of at the end of the turn. */
 const PUT_OFF_BYTES_MAX = 64 * 1024;
 /** Records collected before they go to the carrier in one piece. */
 export const RECORDS_PER_FLUSH = 4;
 /** Blocks filled for one channel in one turn; then the others have theirs. */
-export const TLS_READS_PER_TURN_MAX = 4;
+export const TLS_READS_PER_TURN_MAX = 1;
 /** Records per block: as many calls of the library, so that a peer with records of one octet cannot hold a turn up. */
 export const RECORDS_PER_READ_MAX = 64;
 

@@ -28,10 +28,14 @@ import { TurnEnd } from "./turn_end.ts";
 import type { LiveObjects, Loop } from "./types.ts";
 import { WriteGather } from "./write_gather.ts";
 
-/** Octets per block that sessions read into. */
-const BLOCK_BYTES = 64 * 1024;
-/** Free blocks kept. */
-const BLOCKS_IDLE_MAX = 64;
+/** Octets per block that sessions read into: what arrived in one turn is one range (README). */
+const READ_BLOCK_BYTES = 256 * 1024;
+/** Free blocks kept of these. */
+const READ_BLOCKS_IDLE_MAX = 16;
+/** Octets per block that small pieces are packed into. */
+const PACK_BYTES = 64 * 1024;
+/** Free blocks kept of these. */
+const PACKS_IDLE_MAX = 64;
 
 export interface TlsEngineOptions {
   readonly openssl: OpenSsl;
@@ -93,13 +97,14 @@ export class TlsEngine {
     });
     this.#gather = new WriteGather(openssl);
     this.#sessions = { openssl, callbacks, nowMs: () => clock.nowMs() };
-    const pool = new BlockPool({ blockBytes: BLOCK_BYTES, idleMax: BLOCKS_IDLE_MAX });
+    const pool = new BlockPool({ blockBytes: PACK_BYTES, idleMax: PACKS_IDLE_MAX });
+    const blocks = new BlockPool({ blockBytes: READ_BLOCK_BYTES, idleMax: READ_BLOCKS_IDLE_MAX });
     const turnEnd = new TurnEnd(clock);
     this.#channels = {
       loop,
       turnEnd,
       pool,
-      reader: new ReadBuffer(pool),
+      reader: new ReadBuffer(blocks),
       record: nativeBytes(RECORD_BYTES_MAX),
       onBug,
     };
