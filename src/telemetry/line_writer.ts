@@ -44,6 +44,8 @@ export class LineWriter {
   #inFlight: Promise<void> | null = null;
   #timer: Timer | null = null;
   #linesLost = 0;
+  /** {@link close} has waited for the reader in vain: nobody waits for it again. */
+  #givenUp = false;
 
   constructor(target: LineTarget, timers: Pick<Clock, "after"> = RUNTIME_TIMERS) {
     this.#target = target;
@@ -67,10 +69,17 @@ export class LineWriter {
     else if (this.#timer === null && this.#inFlight === null) this.#startTimer();
   }
 
-  /** Writes all that is held before it returns, however long the reader takes. For the last moments. */
+  /**
+   * Writes all that is held before it returns, however long the reader takes. For the last moments. Where
+   * {@link close} gave the reader up, what is held is lost instead.
+   */
   flushSync(): void {
     this.#stopTimer();
     const lines = this.#takeLines();
+    if (this.#givenUp) {
+      this.#linesLost += lines.length;
+      return;
+    }
     if (lines.length === 0 && this.#inFlight === null) return;
     try {
       if (this.#inFlight !== null) {
@@ -89,7 +98,10 @@ export class LineWriter {
   async close(): Promise<void> {
     this.#stopTimer();
     const { promise: deadline, resolve } = Promise.withResolvers<void>();
-    const timer = this.#timers.after(CLOSE_WAIT_MS, resolve);
+    const timer = this.#timers.after(CLOSE_WAIT_MS, () => {
+      this.#givenUp = true;
+      resolve();
+    });
     await Promise.race([this.#drain(), deadline]);
     timer.cancel();
     this.#stopTimer();

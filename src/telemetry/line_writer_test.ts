@@ -169,6 +169,9 @@ Deno.test("LineWriter.close() gives up after CLOSE_WAIT_MS on a reader that take
   clock.advance(1);
   await closing;
   assertEquals([writer.linesLost, clock.pendingTimers], [1, 0]);
+  writer.write("third\n");
+  writer.flushSync(); // As when the process ends; the reader would keep it for ever.
+  assertEquals([writer.linesLost, target.syncWrites], [2, 0]);
   target.release();
   await settled();
 });
