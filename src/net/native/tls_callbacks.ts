@@ -120,7 +120,7 @@ export class TlsCallbacks {
       (_ssl, out, outLength, offer, length) => this.#choose(out, outLength, offer, length),
     );
     const info = new Deno.UnsafeCallback(INFO, (_ssl, where) => {
-      if ((where & INFO_EXIT) !== 0) this.current?.lateMessage();
+      if ((where & INFO_EXIT) !== 0) this.#countLate();
     });
     this.verify = verify.pointer;
     this.alpn = alpn.pointer;
@@ -137,19 +137,32 @@ export class TlsCallbacks {
     }
   }
 
+  #countLate(): void {
+    try {
+      this.current?.lateMessage();
+    } catch (thrown) {
+      this.#report(thrown);
+    }
+  }
+
+  /** Nothing may be thrown into C, not even by whoever is told. */
+  #report(thrown: unknown): void {
+    try {
+      this.#options.onBug(thrown);
+    } catch {
+      // There is nobody left to tell.
+    }
+  }
+
   #verify(store: Deno.PointerValue): number {
-    const { openssl, onBug } = this.#options;
+    const { openssl } = this.#options;
     try {
       assert(store !== null && this.current !== null, "Only a session of ours is verified");
       return this.#judge(store, this.current);
     } catch (thrown) {
-      try {
-        onBug(thrown);
-      } finally {
-        if (store !== null) openssl.crypto.X509_STORE_CTX_set_error(store, CERT_UNSPECIFIED);
-        // deno-lint-ignore no-unsafe-finally -- Nothing may be thrown into C.
-        return 0;
-      }
+      this.#report(thrown);
+      if (store !== null) openssl.crypto.X509_STORE_CTX_set_error(store, CERT_UNSPECIFIED);
+      return 0;
     }
   }
 
@@ -227,7 +240,7 @@ export class TlsCallbacks {
       libc.memcpyTo(outLength, this.#h2Length, 1);
       return ALPN_CHOSEN;
     } catch (thrown) {
-      this.#options.onBug(thrown);
+      this.#report(thrown);
       return ALPN_FATAL;
     }
   }
