@@ -27,6 +27,10 @@ const COMMANDS = [
 
 const EXPLICIT_SHUTDOWN = "received explicit shutdown signal";
 
+/** The runtime cannot be told not to, and its permission to close it again is wider than what it would close. */
+const DEBUGGER_OPENED =
+  "received signal SIGUSR1, on which the runtime opens its debugger at 127.0.0.1:9229: whoever connects there can do what this process can; restart to close it";
+
 /** Variables that libraries read by themselves; without the grant they throw. */
 const LIBRARY_VARIABLES = ["LOG_STREAM", "LOG_TOKENS"] as const;
 
@@ -176,6 +180,10 @@ async function runUntilSignal(plan: Plan): Promise<void> {
     Deno.addSignalListener(signal, handler);
     return { signal, handler };
   });
+  // Heard from the beginning, so that the runtime's own handler is installed before the native network, which can do
+  // more than warn, has the signal ignored.
+  const warnOfDebugger = () => logging?.logger.log("warn", "ztunnel::signal", DEBUGGER_OPENED);
+  Deno.addSignalListener("SIGUSR1", warnOfDebugger);
   try {
     await runPlan(plan, {
       stop: stop.signal,
@@ -188,6 +196,7 @@ async function runUntilSignal(plan: Plan): Promise<void> {
     });
   } finally {
     for (const { signal, handler } of handlers) Deno.removeSignalListener(signal, handler);
+    Deno.removeSignalListener("SIGUSR1", warnOfDebugger);
   }
 }
 

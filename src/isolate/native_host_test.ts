@@ -328,10 +328,11 @@ Deno.test("the data plane's isolate is allowed nothing by the time it says that 
   assertEquals(await host.close(), {});
 });
 
-Deno.test("a program whose data plane stands still says so and ends with exit code 1", async () => {
+/** The proxy of a mesh of its own on loopback, ready. */
+async function startProgram(): Promise<Program> {
   const ip = `${loopbackBlock()}.1`;
   const { namespace, name, serviceAccount } = CLIENT;
-  await using program = new Program({
+  const program = new Program({
     flags: ["-A"],
     args: ["proxy"],
     env: {
@@ -346,7 +347,23 @@ Deno.test("a program whose data plane stands still says so and ends with exit co
     },
   });
   await program.printed("marking server ready", 20_000);
+  return program;
+}
+
+Deno.test("a program whose data plane stands still says so and ends with exit code 1", async () => {
+  await using program = await startProgram();
   using _stopped = new StoppedThread(program.pid, "worker-");
   assertEquals(await program.ended(15_000), 1);
   assertEquals(program.stderr, "Error: the data plane is gone: it was silent for 5 s\n");
+});
+
+Deno.test("a program whose data plane is native lets no debugger in on SIGUSR1", async () => {
+  await using program = await startProgram();
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // The runtime installs its handler after 500 ms.
+  program.signal("SIGUSR1");
+  const status = Deno.readTextFileSync(`/proc/${program.pid}/status`);
+  const ignored = BigInt(`0x${/^SigIgn:\s*(\w+)$/m.exec(status)![1]}`);
+  assertEquals(ignored >> 9n & 1n, 1n);
+  program.signal("SIGTERM");
+  assertEquals(await program.ended(10_000), 0);
 });

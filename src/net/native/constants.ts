@@ -77,6 +77,10 @@ export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 export const RLIMIT_NOFILE = 7;
 
+// signal(7)
+export const SIG_IGN = 1n;
+export const SIGUSR1 = 10;
+
 /** What differs between the two architectures. */
 export interface Platform {
   /** Octets of `struct epoll_event`: packed on x86-64 only. */

@@ -6,6 +6,7 @@ import {
   O_CLOEXEC,
   O_RDONLY,
   RLIMIT_NOFILE,
+  SIG_IGN,
   SO_ERROR,
   SO_LINGER,
   SOCK_CLOEXEC,
@@ -322,6 +323,14 @@ export class Libc {
     const hard = before.hard === Infinity ? NO_LIMIT : BigInt(before.hard);
     this.#c.setrlimit(RLIMIT_NOFILE, new Uint8Array(BigUint64Array.of(hard, hard).buffer));
     return this.descriptorLimit();
+  }
+
+  /**
+   * The whole process ignores the signal from now on, whatever the runtime wanted to do about it; a handler that the
+   * runtime installs later would take its place.
+   */
+  ignoreSignal(signal: number): void {
+    this.#c.signal(signal, SIG_IGN);
   }
 
   /** Gives free memory of the C heap back to the kernel; false where this libc cannot. */

@@ -28,6 +28,7 @@ export const LIBC_SYMBOLS = {
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  signal: { parameters: ["i32", "usize"], result: "usize" },
   errnoLocation: { name: "__errno_location", parameters: [], result: "pointer" },
   copyFrom: { name: "memcpy", parameters: ["buffer", "pointer", "u32"], result: "void" },
   copyTo: { name: "memcpy", parameters: ["pointer", "buffer", "u32"], result: "void" },

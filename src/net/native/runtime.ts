@@ -1,5 +1,5 @@
 // Opens everything that the native network stands on, in order; what stands in the way is one sentence.
-import { AF_INET, SOCK_CLOEXEC, SOCK_STREAM } from "./constants.ts";
+import { AF_INET, SIGUSR1, SOCK_CLOEXEC, SOCK_STREAM } from "./constants.ts";
 import { cryptoPolicy } from "./crypto_policy.ts";
 import { neededAtStart } from "./errno.ts";
 import { FipsProvider } from "./fips.ts";
@@ -84,6 +84,7 @@ export function openNativeRuntime(
   using opening = new DisposableStack();
   const libc = opening.use(Libc.open());
   probeCalls(libc);
+  libc.ignoreSignal(SIGUSR1); // On it the runtime lets debuggers in, who ask for no password.
   const { soft } = libc.raiseDescriptorLimit();
   const descriptorsMax = options.descriptorsMax ?? soft;
   if (options.packetMark !== null) probeMark(libc, options.packetMark);
