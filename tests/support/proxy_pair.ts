@@ -14,7 +14,7 @@ export interface ProxyPair extends AsyncDisposable {
 
 /** Starts both with a CA and a mesh file of their own; ready when it resolves. */
 export async function startProxyPair(
-  options: Pick<ProxyProcessOptions, "env" | "discardOutput" | "runtimeFlags"> = {},
+  options: Pick<ProxyProcessOptions, "env" | "discardOutput" | "runtimeFlags" | "launcher"> = {},
 ): Promise<ProxyPair> {
   const block = loopbackBlock();
   await using opened = new AsyncDisposableStack();
