@@ -129,7 +129,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
   #route(): void {
     const { destination, channel } = this.#start;
     const { settings, router, clock, limits, local } = this.#parts;
-    if (isLoopback(destination.ip) && settings.internalPorts.has(destination.port)) {
+    if (isThisHost(destination.ip) && settings.internalPorts.has(destination.port)) {
       this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
       return;
     }
@@ -334,4 +334,9 @@ function outboundFacts(
     mutualTls: hop.protocol !== "TCP",
     traceId,
   };
+}
+
+/** Loopback; and the unspecified address, on which a kernel connects to loopback. */
+function isThisHost(ip: string): boolean {
+  return isLoopback(ip) || ip === "0.0.0.0" || ip === "::";
 }
