@@ -12,6 +12,18 @@ const WORKLOAD_TYPES: ReadonlySet<string> = new Set(["deployment", "cronjob", "p
  * workload whose names are not visible ASCII (no orchestrator allows them) is described by "".
  */
 export function encodeBaggage(workload: WorkloadFacts): string {
+  let text = encoded.get(workload);
+  if (text === undefined) {
+    text = encode(workload);
+    encoded.set(workload, text);
+  }
+  return text;
+}
+
+/** Facts never change, and those of a route serve all its connections. */
+const encoded = new WeakMap<WorkloadFacts, string>();
+
+function encode(workload: WorkloadFacts): string {
   let text = "";
   const add = (key: string, value: string) => {
     if (value !== "") text += `${text === "" ? "" : ","}${key}=${value}`;

@@ -1,5 +1,5 @@
 // Connections to HBONE peers, shared by requests that may share them (spec/data-path §2.8, rows P1-P15).
-import { formatAddress, type SocketAddress } from "../base/address.ts";
+import type { SocketAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import type { Cancel, Done } from "../base/channel.ts";
 import type { Task, Timer } from "../base/clock.ts";
@@ -56,9 +56,11 @@ export interface PoolStats {
 
 /** The key of P2 as unambiguous text. */
 export function poolKey(source: SpiffeId, request: TunnelRequest): string {
-  const parts = [source.uri, formatAddress(request.peer), request.sourceIp];
-  for (const identity of request.expected) parts.push(identity.uri);
-  return JSON.stringify(parts);
+  const { peer, sourceIp, expected } = request;
+  // Addresses have no spaces, and each name is told from the next by its length.
+  let key = `${peer.ip} ${peer.port} ${sourceIp} ${source.uri.length} ${source.uri}`;
+  for (const { uri } of expected) key += ` ${uri.length} ${uri}`;
+  return key;
 }
 
 /** A connection that others may use, and when it was used last (P9). */

@@ -22,6 +22,11 @@ export function receivedTraceId(value: string | null): string | null {
   return match === null ? null : match[1]!.toLowerCase();
 }
 
+/** Each octet's two digits. */
+const HEX = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
+
 function hex32(random: Random): string {
-  return random.uint32().toString(16).padStart(8, "0");
+  const drawn = random.uint32();
+  return HEX[drawn >>> 24]! + HEX[drawn >>> 16 & 255]! + HEX[drawn >>> 8 & 255]! +
+    HEX[drawn & 255]!;
 }

@@ -60,6 +60,7 @@ export interface Registration {
 export class ConnectionManager {
   readonly #parts: DataPlaneParts;
   readonly #circles = new Map<string, Circle>();
+  readonly #selectionKeys = new WeakMap<PolicySelection, string>();
   #watch: Cancel;
   /** Generation of the last change of policies: an older route was compiled before it. */
   #policiesChangedAt = -1;
@@ -110,13 +111,23 @@ export class ConnectionManager {
   }
 
   #circle(selection: PolicySelection): Circle {
-    const key = JSON.stringify([selection.namespace, selection.listed]);
+    const key = this.#selectionKey(selection);
     let circle = this.#circles.get(key);
     if (circle === undefined) {
       circle = { key, selection, entries: new Map(), asking: NOTHING_TO_CANCEL };
       this.#circles.set(key, circle);
     }
     return circle;
+  }
+
+  /** Selections are the state's and live as long as its answers; each has its text made once. */
+  #selectionKey(selection: PolicySelection): string {
+    let key = this.#selectionKeys.get(selection);
+    if (key === undefined) {
+      key = JSON.stringify([selection.namespace, selection.listed]);
+      this.#selectionKeys.set(selection, key);
+    }
+    return key;
   }
 
   #forget(circle: Circle, entryKey: string): void {
@@ -191,12 +202,10 @@ function policyInput({ source, identity, route }: InboundSubject): PolicyInput {
 
 /** R4: source, destination, identity and service; the network is the data plane's own. */
 function subjectKey({ source, identity, route }: InboundSubject): string {
-  return JSON.stringify([
-    formatAddress(source),
-    formatAddress(route.policyTarget),
-    identity?.uri ?? null,
-    route.service?.hostname ?? null,
-  ]);
+  const { policyTarget, service } = route;
+  const uri = identity === null ? "-" : `${identity.uri.length} ${identity.uri}`;
+  const host = service === null ? "-" : `=${service.hostname}`;
+  return `${source.ip} ${source.port} ${policyTarget.ip} ${policyTarget.port} ${uri} ${host}`;
 }
 
 /** `SRC(IDENTITY)->DST (UID)`, as every ztunnel writes it (R8). */

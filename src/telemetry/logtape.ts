@@ -38,6 +38,9 @@ interface Output {
   readonly writer: LineWriter;
 }
 
+/** Tells LogTape that a sink reads the record at once, so that nothing has to be copied for it. */
+const IMMEDIATE = Symbol.for("LogTape.sinkSnapshotPolicy.immediate");
+
 /** LogTape's configuration is one per process; these share it. In the order they were opened. */
 const outputs: Output[] = [];
 
@@ -45,8 +48,11 @@ const CONFIG: Config<"lines", never> = {
   sinks: {
     lines: Object.assign(
       writeRecord,
-      // LogTape calls it when the process ends in order ("unload"), so that what is held is written.
-      { [Symbol.dispose]: () => outputs.forEach(({ writer }) => writer.flushSync()) },
+      {
+        // LogTape calls it when the process ends in order ("unload"), so that what is held is written.
+        [Symbol.dispose]: () => outputs.forEach(({ writer }) => writer.flushSync()),
+        [IMMEDIATE]: true,
+      },
     ),
   },
   loggers: [
