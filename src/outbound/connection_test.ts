@@ -102,16 +102,13 @@ Deno.test.each([15001, 15006, 15008, 15080].map((port) => ({ port })))(
   },
 );
 
-Deno.test.each([{ ip: "0.0.0.0" }, { ip: "::" }])(
-  "OutboundConnection refuses a loop to $ip, on which a kernel connects to loopback",
-  async ({ ip }) => {
-    const { world, events } = await clientWorld();
-    const user = world.captured({ ip, port: 15080 });
-    world.drive(() => user.closed);
-    assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
-    world.dispose();
-  },
-);
+Deno.test("OutboundConnection refuses a loop to 0.0.0.0, on which a kernel connects to loopback", async () => {
+  const { world, events } = await clientWorld();
+  const user = world.captured({ ip: "0.0.0.0", port: 15080 });
+  world.drive(() => user.closed);
+  assertEquals(events.refusals, ["attempted recursive call to ourselves"]);
+  world.dispose();
+});
 
 Deno.test("OutboundConnection refuses a plain hop back to the own IP's internal port, which would never end", async () => {
   const workloads = [{ ...CLIENT, ip: CLIENT_IP, protocol: "TCP" as const }];
