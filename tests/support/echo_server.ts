@@ -11,6 +11,8 @@ export function serveEcho(hostname: string): AsyncDisposable & { readonly port: 
         connection = await listener.accept();
       } catch (error) {
         if (error instanceof Deno.errors.BadResource) return; // Closed below.
+        // Whoever called was gone again before it was asked for its address.
+        if (error instanceof Deno.errors.NotConnected) continue;
         throw error;
       }
       // A reset by the peer ends one connection; what it means is the client's to judge.
