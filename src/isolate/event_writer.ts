@@ -35,7 +35,7 @@ export const BATCH_EVENTS_MAX = 512;
 /** Characters kept of each text of a peer's baggage: names and labels of Kubernetes have 253 at most. */
 export const BAGGAGE_CHARS_MAX = 512;
 /** How long an event may wait for others, in ms. */
-export const FLUSH_MS = 5;
+export const FLUSH_MS = 10;
 /** Batches on their way to a reader who has not said that it read them; beyond, they wait here. */
 export const UNREAD_BATCHES_MAX = 32;
 /** Full batches that wait here, 1,048,576 events; beyond, the control isolate is taken for dead. */
