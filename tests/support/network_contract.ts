@@ -298,6 +298,23 @@ export function networkContract(
     assertEquals(real.accepted.length, 16);
     assertEquals([real.network.counts.connectionsRefused, told], [2, [16, 16]]);
     assertEquals(errors.map((error) => error?.code), ["ECONNRESET", "ECONNRESET"]);
+
+    // Nor do own connections take what is kept for everything else; with room they go out again.
+    const dial = () =>
+      new Promise<Channel | ProxyError>((resolve) =>
+        real.network.dial(other.listener.local, DIAL, resolve)
+      );
+    await other.listen();
+    const reached = other.accept();
+    const refused = await dial();
+    assertEquals("code" in refused ? refused.code : refused, "EMFILE");
+    assertEquals(told.length, 3);
+    real.accepted.pop()!.reset(null);
+    await until(() => real.network.openSockets === 16);
+    const dialled = await dial();
+    if (!("attach" in dialled)) throw dialled;
+    (await reached).reset(null);
+    dialled.reset(null);
     for (const client of clients) client.reset(null);
   });
 

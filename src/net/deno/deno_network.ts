@@ -152,7 +152,13 @@ export class DenoNetwork implements Network {
     return listener;
   }
 
+  /** Refused with EMFILE where accepted connections would be: what is open keeps its descriptors (design §5). */
   dial(address: SocketAddress, options: DialOptions, done: Done<Channel>): Cancel {
+    if (this.#sockets.size >= this.#connectionsMax) {
+      this.#connectionsRefused++;
+      this.#onRefused(this.#connectionsMax);
+      return this.#clock.after(0, () => done(new NetError("EMFILE")));
+    }
     const dial = new Dial(this.#clock, address, options, (outcome) => {
       if (isOutOfDescriptors(outcome)) this.#outOfDescriptors();
       if (!(outcome instanceof net.Socket)) return done(outcome);

@@ -192,7 +192,12 @@ export class NativeNetwork implements Network {
     return listener;
   }
 
+  /** Refused with EMFILE where accepted connections would be: what is open keeps its descriptors (design §5). */
   dial(address: SocketAddress, options: DialOptions, done: Done<Channel>): Cancel {
+    if (this.#sockets >= this.#connectionsMax) {
+      this.#refused(this.#connectionsMax);
+      return this.loop.clock.after(0, () => done(new NetError("EMFILE")));
+    }
     return new NativeDial(address, options, this.#dialHome, (outcome) => {
       done(outcome instanceof RawSocket ? new TcpChannel(outcome, this.#shared) : outcome);
     });
