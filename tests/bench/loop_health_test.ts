@@ -8,7 +8,10 @@ Deno.test("parseSleeps() counts sleeps, not pre-emptions", () => {
 });
 
 Deno.test("dataPlaneSleeps() grows with each message that wakes a worker, and is NaN without one", async () => {
-  assertEquals(dataPlaneSleeps(Deno.pid), NaN);
+  const sleeper = new Deno.Command("sleep", { args: ["60"] }).spawn();
+  assertEquals(dataPlaneSleeps(sleeper.pid), NaN);
+  sleeper.kill("SIGKILL");
+  await sleeper.status;
   const source = "self.onmessage = () => self.postMessage(0);";
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(source)}`, {
     type: "module",

@@ -21,8 +21,11 @@ Deno.test.each([
   assertEquals(openSslVersion(new TextEncoder().encode(text)), expected);
 });
 
-Deno.test("mappedOpenSslVersion() is null of a process without OpenSSL", () => {
-  assertEquals(mappedOpenSslVersion(Deno.pid), null);
+Deno.test("mappedOpenSslVersion() is null of a process without OpenSSL", async () => {
+  const sleeper = new Deno.Command("sleep", { args: ["60"] }).spawn();
+  assertEquals(mappedOpenSslVersion(sleeper.pid), null);
+  sleeper.kill("SIGKILL");
+  await sleeper.status;
 });
 
 Deno.test.each([
