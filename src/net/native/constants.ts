@@ -11,7 +11,6 @@ export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x80000000 | 0;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
-export const EPOLL_CTL_MOD = 3;
 export const EPOLL_CLOEXEC = 0x80000;
 
 // <sys/socket.h>, <netinet/in.h>
@@ -20,14 +19,9 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
-export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
-export const SHUT_RD = 0;
 export const SHUT_WR = 1;
-export const SHUT_RDWR = 2;
-export const IPPROTO_TCP = 6;
-export const IPPROTO_UDP = 17;
 
 // Levels and options of getsockopt and setsockopt (spec/identity-and-inpod §11.1).
 export const SOL_IP = 0;
@@ -37,23 +31,16 @@ export const SOL_IPV6 = 41;
 export const SO_REUSEADDR = 2;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
-export const SO_SNDBUF = 7;
-export const SO_RCVBUF = 8;
 export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const SO_ACCEPTCONN = 30;
 export const SO_MARK = 36;
-export const SO_DOMAIN = 39;
-export const SO_COOKIE = 57;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
-export const TCP_INFO = 11;
-export const TCP_QUICKACK = 12;
 export const TCP_USER_TIMEOUT = 18;
-export const TCP_NOTSENT_LOWAT = 25;
 export const IP_FREEBIND = 15;
 export const IP_TRANSPARENT = 19;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
@@ -65,11 +52,8 @@ export const IPV6_FREEBIND = 78;
 
 // <fcntl.h>, <sys/resource.h>
 export const O_RDONLY = 0;
-export const O_WRONLY = 1;
-export const O_RDWR = 2;
 export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
-export const F_DUPFD_CLOEXEC = 1030;
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_GETFL = 3;
