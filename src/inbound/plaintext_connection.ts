@@ -16,14 +16,14 @@ import {
   type ChannelHandler,
   NOTHING_TO_CANCEL,
 } from "../base/channel.ts";
-import type { Timer } from "../base/clock.ts";
-import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
 import { dismiss, type Dismissal } from "../hbone/dismiss.ts";
 import { ApplicationUnreachable, flagOf } from "../hbone/errors.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { OpenRecord } from "../hbone/record.ts";
+import { askInTime } from "../hbone/route_step.ts";
 import { newTraceParent } from "../hbone/traceparent.ts";
 import { PolicyDeniedError } from "../rbac/judge.ts";
 import type { ConnectionFacts, ResponseFlag } from "../seam/events.ts";
@@ -41,7 +41,7 @@ export interface PlaintextStart {
 }
 
 type State =
-  | { readonly kind: "routing"; readonly step: Cancel; readonly timer: Timer }
+  | { readonly kind: "routing"; readonly step: Cancel }
   | {
     readonly kind: "dialing";
     readonly step: Cancel;
@@ -85,7 +85,7 @@ export class PlaintextConnection extends Listed implements ChannelHandler {
     const state = this.#state;
     switch (state.kind) {
       case "routing":
-        this.#cancelRouting(state);
+        state.step.cancel();
         this.#report(reason);
         break;
       case "dialing":
@@ -119,7 +119,7 @@ export class PlaintextConnection extends Listed implements ChannelHandler {
   /** The peer went away before there was anybody to talk to: not an error of ours (C6). */
   onClose(_error: ProxyError | null): void {
     const state = this.#state;
-    if (state.kind === "routing") this.#cancelRouting(state);
+    if (state.kind === "routing") state.step.cancel();
     if (state.kind === "dialing") {
       state.step.cancel();
       this.#closeDialing(state, null);
@@ -129,26 +129,22 @@ export class PlaintextConnection extends Listed implements ChannelHandler {
 
   /** What is captured twice would come back for ever: own ports are refused whatever the address (I21). */
   #route(): void {
-    const { settings, router, clock, limits, local } = this.#parts;
+    const { settings, router, local } = this.#parts;
     const { peer, local: destination } = this.#channel;
     if (settings.internalPorts.has(destination.port)) {
       this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
       return;
     }
-    const step = router.inboundPlaintext(
-      { local, peerIp: peer.ip, destination },
+    const step = askInTime<InboundRoute>(
+      (done) => router.inboundPlaintext({ local, peerIp: peer.ip, destination }, done),
+      this.#parts,
       (outcome) => this.#guarded(() => this.#onRoute(outcome)),
     );
-    const timer = clock.after(limits.routeMsMax, () => {
-      step.cancel();
-      this.#guarded(() => this.#onRoute(new DeadlineError()));
-    });
-    this.#state = { kind: "routing", step, timer };
+    this.#state = { kind: "routing", step };
   }
 
   #onRoute(outcome: InboundRoute | ProxyError): void {
     assert(this.#state.kind === "routing", "A cancelled step calls nobody");
-    this.#state.timer.cancel();
     if (outcome instanceof ProxyError) this.#refuse(outcome);
     else this.#authorize(outcome);
   }
@@ -225,11 +221,6 @@ export class PlaintextConnection extends Listed implements ChannelHandler {
   #dismiss(): void {
     const dismissal = dismiss(this.#channel, this.#parts, () => this.#over());
     this.#state = { kind: "dismissing", dismissal };
-  }
-
-  #cancelRouting(state: State & { readonly kind: "routing" }): void {
-    state.step.cancel();
-    state.timer.cancel();
   }
 
   #closeDialing(

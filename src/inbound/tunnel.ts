@@ -10,8 +10,7 @@
 // application's connect. The peer's DATA waits in the stream's window until then.
 import { assert } from "../base/assert.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
-import type { Timer } from "../base/clock.ts";
-import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
 import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
@@ -31,6 +30,7 @@ import { headerValue } from "../hbone/header_text.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { OpenRecord } from "../hbone/record.ts";
+import { askInTime } from "../hbone/route_step.ts";
 import { newTraceParent, receivedTraceId } from "../hbone/traceparent.ts";
 import type { SecureChannel } from "../net/network.ts";
 import { PolicyDeniedError } from "../rbac/judge.ts";
@@ -52,7 +52,7 @@ export interface InboundStart {
 }
 
 type State =
-  | { readonly kind: "routing"; readonly step: Cancel; readonly timer: Timer }
+  | { readonly kind: "routing"; readonly step: Cancel }
   | {
     readonly kind: "dialing";
     readonly step: Cancel;
@@ -106,7 +106,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
     const state = this.#state;
     switch (state.kind) {
       case "routing":
-        this.#cancelRouting(state);
+        state.step.cancel();
         this.#report(reason);
         break;
       case "dialing":
@@ -140,7 +140,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
     const state = this.#state;
     const failure = streamFailure(error);
     if (state.kind === "routing") {
-      this.#cancelRouting(state);
+      state.step.cancel();
       if (failure !== null) this.#report(failure);
     }
     if (state.kind === "dialing") {
@@ -165,25 +165,23 @@ export class InboundTunnel extends Listed implements ChannelHandler {
       this.#refuse(400, new BadRequest("NO_AUTHORITY", text));
       return;
     }
-    const { router, clock, limits, local, settings } = this.#parts;
+    const { router, local, settings } = this.#parts;
     const network = headerValue(headers, "x-forwarded-network");
-    const step = router.inbound(
-      {
-        local,
-        localIp: connection.local.ip,
-        peerIp: connection.peer.ip,
-        authority,
-        forwardedHost: forwardedHost(headerValue(headers, "forwarded")),
-        fromGateway: network !== null &&
-          network.toLowerCase() !== settings.network.toLowerCase(),
-      },
+    const step = askInTime<InboundRoute>(
+      (done) =>
+        router.inbound({
+          local,
+          localIp: connection.local.ip,
+          peerIp: connection.peer.ip,
+          authority,
+          forwardedHost: forwardedHost(headerValue(headers, "forwarded")),
+          fromGateway: network !== null &&
+            network.toLowerCase() !== settings.network.toLowerCase(),
+        }, done),
+      this.#parts,
       (outcome) => this.#guarded(() => this.#onRoute(authorityText, authority, outcome)),
     );
-    const timer = clock.after(limits.routeMsMax, () => {
-      step.cancel();
-      this.#guarded(() => this.#onRoute(authorityText, authority, new DeadlineError()));
-    });
-    this.#state = { kind: "routing", step, timer };
+    this.#state = { kind: "routing", step };
   }
 
   #onRoute(
@@ -192,7 +190,6 @@ export class InboundTunnel extends Listed implements ChannelHandler {
     outcome: InboundRoute | ProxyError,
   ): void {
     assert(this.#state.kind === "routing", "A cancelled step calls nobody");
-    this.#state.timer.cancel();
     if (outcome instanceof ProxyError) {
       this.#refuse(routeStatus(outcome), outcome);
       return;
@@ -305,11 +302,6 @@ export class InboundTunnel extends Listed implements ChannelHandler {
   ): void {
     registration.release();
     record.close(error, this.#parts.clock.nowMs(), flag);
-  }
-
-  #cancelRouting(state: State & { readonly kind: "routing" }): void {
-    state.step.cancel();
-    state.timer.cancel();
   }
 
   #over(): void {

@@ -10,8 +10,7 @@ import { isLoopback, type SocketAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import type { Block } from "../base/block.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
-import type { Timer } from "../base/clock.ts";
-import { DeadlineError, ProxyError } from "../base/errors.ts";
+import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
 import { encodeBaggage } from "../hbone/baggage.ts";
 import { connectHeaders } from "../hbone/client.ts";
@@ -21,6 +20,7 @@ import { joinChannels, type Joined } from "../hbone/joined.ts";
 import { type DataPlaneParts, sourceFor } from "../hbone/parts.ts";
 import type { HbonePool, Tunnel } from "../hbone/pool.ts";
 import { OpenRecord } from "../hbone/record.ts";
+import { askInTime } from "../hbone/route_step.ts";
 import { newTraceParent } from "../hbone/traceparent.ts";
 import type { ConnectionFacts } from "../seam/events.ts";
 import type { Candidate, NextHop, Route } from "../seam/route.ts";
@@ -48,7 +48,7 @@ export interface EarlyBytes {
 }
 
 type State =
-  | { readonly kind: "routing"; readonly step: Cancel; readonly timer: Timer }
+  | { readonly kind: "routing"; readonly step: Cancel }
   | { readonly kind: "connecting"; readonly step: Cancel; readonly record: OpenRecord }
   | { readonly kind: "copying"; readonly joined: Joined; readonly record: OpenRecord }
   | { readonly kind: "dismissing"; readonly dismissal: Dismissal }
@@ -85,7 +85,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
     const state = this.#state;
     switch (state.kind) {
       case "routing":
-        this.#cancelRouting(state);
+        state.step.cancel();
         this.#report(reason);
         break;
       case "connecting":
@@ -118,7 +118,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
   /** The application went away before there was anybody to talk to: not an error of ours (C6). */
   onClose(_error: ProxyError | null): void {
     const state = this.#state;
-    if (state.kind === "routing") this.#cancelRouting(state);
+    if (state.kind === "routing") state.step.cancel();
     if (state.kind === "connecting") {
       state.step.cancel();
       this.#close(state.record, null);
@@ -128,25 +128,21 @@ export class OutboundConnection extends Listed implements ChannelHandler {
 
   #route(): void {
     const { destination, channel } = this.#start;
-    const { settings, router, clock, limits, local } = this.#parts;
+    const { settings, router, local } = this.#parts;
     if (isThisHost(destination.ip) && settings.internalPorts.has(destination.port)) {
       this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
       return;
     }
-    const step = router.outbound(
-      { local, source: channel.peer, destination },
+    const step = askInTime<Route>(
+      (done) => router.outbound({ local, source: channel.peer, destination }, done),
+      this.#parts,
       (outcome) => this.#guarded(() => this.#onRoute(outcome)),
     );
-    const timer = clock.after(limits.routeMsMax, () => {
-      step.cancel();
-      this.#guarded(() => this.#onRoute(new DeadlineError()));
-    });
-    this.#state = { kind: "routing", step, timer };
+    this.#state = { kind: "routing", step };
   }
 
   #onRoute(outcome: Route | ProxyError): void {
     assert(this.#state.kind === "routing", "A cancelled step calls nobody");
-    this.#state.timer.cancel();
     if (outcome instanceof ProxyError) {
       this.#refuse(outcome);
       return;
@@ -274,11 +270,6 @@ export class OutboundConnection extends Listed implements ChannelHandler {
     this.#releaseEarly();
     const dismissal = dismiss(this.#start.channel, this.#parts, () => this.#over());
     this.#state = { kind: "dismissing", dismissal };
-  }
-
-  #cancelRouting(state: State & { readonly kind: "routing" }): void {
-    state.step.cancel();
-    state.timer.cancel();
   }
 
   #close(record: OpenRecord, error: ProxyError | null): void {
