@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { ProxyProcess } from "../support/proxy_process.ts";
 import { completed, REDIRECT_NATIVE, startCapturedMesh } from "./captured_mesh.ts";
-import { namespaceTest } from "./environment.ts";
+import { eventually, namespaceTest } from "./environment.ts";
 
 const BULK_BYTES = 100 * 1024 * 1024;
 const MANY = 200;
@@ -162,17 +162,4 @@ namespaceTest("a captured connection is cut when the drain's time is over", asyn
 /** Open now; the pooled connection between the proxies is among them. */
 function descriptors({ pid }: ProxyProcess): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
-}
-
-/** What `look` finds, asked until it finds something. */
-async function eventually<Found>(
-  look: () => Found | undefined | null | Promise<Found | undefined | null>,
-): Promise<Found> {
-  const deadline = performance.now() + 5_000;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== null) return found;
-    if (performance.now() > deadline) throw new Error("Waited 5 s in vain");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

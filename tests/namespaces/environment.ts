@@ -53,3 +53,16 @@ export async function requireNamespaces(): Promise<void> {
 
 /** The distribution's: nothing but its standard library is used. */
 export const PYTHON = "python3";
+
+/** What `look` finds, asked until it finds something. */
+export async function eventually<Found>(
+  look: () => Found | undefined | null | Promise<Found | undefined | null>,
+): Promise<Found> {
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== null) return found;
+    if (performance.now() > deadline) throw new Error("Waited 5 s in vain");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

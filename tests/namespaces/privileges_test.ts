@@ -13,7 +13,7 @@ import {
 } from "./captured_mesh.ts";
 import { flagsOf, PERMISSION_SETS } from "../support/command_line.ts";
 import type { ProxyProcess } from "../support/proxy_process.ts";
-import { namespaceTest, PYTHON } from "./environment.ts";
+import { eventually, namespaceTest, PYTHON } from "./environment.ts";
 import type { Pod } from "./pod.ts";
 import { NetworkRig } from "./rig.ts";
 import { counted } from "./rules.ts";
@@ -133,8 +133,12 @@ namespaceTest("a proxy without capabilities warns that it cannot spoof, and work
     const own = family === 4 ? server.ipv4 : `[${server.ipv6}]`;
     assertEquals(peers, [own, own]);
   }
-  const warnings = serverProxy.lines.filter((line) => line.includes('"level":"warn"'));
-  assert(warnings.some((line) => /foreign source address/.test(line)), warnings.join("\n"));
+  // The data plane's lines come in batches, after the connections they are about.
+  await eventually(() =>
+    serverProxy.lines.find((line) =>
+      line.includes('"level":"warn"') && line.includes("foreign source address")
+    )
+  );
 });
 
 namespaceTest(
