@@ -16,7 +16,7 @@ import { configJson } from "./config_json.ts";
 import type { FakeCertificateSource } from "./identity/fake_source.ts";
 import type { Plan } from "./plan.ts";
 import type { Planes } from "./planes.ts";
-import type { KnownService } from "./state/mesh_state.ts";
+import type { KnownService } from "./state/mesh_view.ts";
 import type { GatewayAddress, PortMap, Workload } from "./state/resources.ts";
 import type { StateRouter } from "./state/state_router.ts";
 import type { BuildInfo } from "./telemetry/version.ts";

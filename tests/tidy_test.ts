@@ -16,6 +16,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   outbound: ["base", "tls", "rbac", "seam", "h2", "net", "hbone"],
   inbound: ["base", "tls", "rbac", "seam", "h2", "net", "hbone"],
   state: ["base", "tls", "rbac", "seam"],
+  proto: [],
+  xds: ["base", "tls", "rbac", "seam", "state", "proto"],
+  dns: ["base", "net", "seam"],
   identity: ["base", "tls"],
   telemetry: ["base", "tls", "rbac", "seam"],
   admin: ["base", "tls", "rbac", "seam", "telemetry"],
@@ -24,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Folders that may open files and sockets themselves; the rest get a Network, a Clock, a reader. */
-const MAY_DO_IO = ["net", "identity", "admin", "telemetry"];
+const MAY_DO_IO = ["net", "xds", "identity", "admin", "telemetry"];
 
 /** The ends of the border between isolates: they start the worker, wake it, and open its runtime. */
 const ISOLATE_ENDS = [

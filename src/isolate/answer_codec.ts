@@ -1,7 +1,7 @@
 // Answers of the Router as messages: facts and policies that were sent before are named by a slot.
 import { type Random, randomBelow } from "../base/random.ts";
 import type { Policy } from "../rbac/policy.ts";
-import type { Candidate, InboundRoute, NextHop, Route } from "../seam/route.ts";
+import type { Candidate, InboundRoute, Route } from "../seam/route.ts";
 import type { ServiceFacts, WorkloadFacts } from "../seam/workload.ts";
 import { SlotReader, SlotSender } from "./slot_ring.ts";
 
@@ -20,7 +20,7 @@ const NONE = -1;
 
 interface WireCandidate {
   readonly weight: number;
-  readonly hop: NextHop;
+  readonly hop: Candidate["hop"];
   readonly destination: number;
 }
 

@@ -72,6 +72,9 @@ const question = kinds({
   inboundPlaintext: { question: shape({ local, peerIp: ip, destination: address }) },
   policies: { selection: shape({ namespace: text, listed: listOf(text, LISTED_POLICIES_MAX) }) },
   resolve: { local, name: text, family: oneOf(4, 6) },
+  resolveHost: {
+    question: shape({ local, hostname: text, workloadUid: text, family: oneOf(4, 6) }),
+  },
 });
 
 /** One row for each message; the type makes sure that none is forgotten. */

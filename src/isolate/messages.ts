@@ -4,6 +4,7 @@ import type { DataPlaneOptions, DataPlaneStats } from "../dataplane.ts";
 import type { LogLevel } from "../seam/events.ts";
 import type { PolicySelection } from "../seam/route.ts";
 import type {
+  HostQuestion,
   InboundQuestion,
   OutboundQuestion,
   PlaintextQuestion,
@@ -48,7 +49,8 @@ export type Question =
     readonly local: LocalWorkloadName;
     readonly name: string;
     readonly family: 4 | 6;
-  };
+  }
+  | { readonly kind: "resolveHost"; readonly question: HostQuestion };
 
 /** Planes, routers, questions and requests have numbers of their own, given by whoever starts them; from 1. */
 export type ToDataPlane =

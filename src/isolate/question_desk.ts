@@ -81,6 +81,11 @@ export class QuestionDesk {
           about.family,
           this.#done(question, (ip) => ({ kind: "resolve", ip })),
         );
+      case "resolveHost":
+        return router.resolveHost(
+          about.question,
+          this.#done(question, (ip) => ({ kind: "resolve", ip })),
+        );
     }
   }
 

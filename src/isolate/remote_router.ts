@@ -5,6 +5,7 @@ import type { ProxyError } from "../base/errors.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
 import {
+  type HostQuestion,
   type InboundQuestion,
   type OutboundQuestion,
   type PlaintextQuestion,
@@ -146,6 +147,12 @@ export class RemoteRouter implements Router {
     const listener = { hear };
     this.#listeners.add(listener);
     return { cancel: () => void this.#listeners.delete(listener) };
+  }
+
+  resolveHost(question: HostQuestion, done: Done<string>): Cancel {
+    return this.#ask({ kind: "resolveHost", question }, (answer) => {
+      return answer.kind === "resolve" ? answer.ip : mismatch(answer);
+    }, done);
   }
 
   /** The state changed, as the control isolate says. */

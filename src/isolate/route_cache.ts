@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
 import type {
+  HostQuestion,
   InboundQuestion,
   OutboundQuestion,
   PlaintextQuestion,
@@ -98,6 +99,10 @@ export class RouteCache implements Router {
 
   resolve(local: LocalWorkloadName, name: string, family: 4 | 6, done: Done<string>): Cancel {
     return this.#router.resolve(local, name, family, done);
+  }
+
+  resolveHost(question: HostQuestion, done: Done<string>): Cancel {
+    return this.#router.resolveHost(question, done);
   }
 
   onChange(listener: (change: StateChange) => void): Cancel {

@@ -7,6 +7,7 @@ import { VirtualClock } from "../base/virtual_clock.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { Candidate, InboundRoute, Route } from "../seam/route.ts";
 import {
+  type HostQuestion,
   type InboundQuestion,
   type OutboundQuestion,
   type PlaintextQuestion,
@@ -62,7 +63,14 @@ const SOURCE = workload("client");
 const SERVICE = { hostname: "a.b", name: "a", namespace: "b" };
 
 function route(over: Partial<Route> = {}): Route {
-  return { generation: 1, source: SOURCE, candidates: [candidate(1)], service: SERVICE, ...over };
+  return {
+    generation: 1,
+    source: SOURCE,
+    candidates: [candidate(1)],
+    service: SERVICE,
+    dependsOn: [],
+    ...over,
+  };
 }
 
 function policy(name: string): Policy {
@@ -93,6 +101,9 @@ function policy(name: string): Policy {
 function inboundRoute(over: Partial<InboundRoute> = {}): InboundRoute {
   return {
     generation: 1,
+    dependsOn: [],
+    dialFrom: null,
+    proxyTarget: null,
     policyTarget: ADDRESS,
     dial: { ip: "::1", port: 8080 },
     destination: workload("server"),
@@ -218,6 +229,9 @@ class TestRouter implements Router {
   resolve(_local: unknown, name: string, _family: 4 | 6, done: Done<string>): Cancel {
     return this.#ask(name, done);
   }
+  resolveHost(question: HostQuestion, done: Done<string>): Cancel {
+    return this.#ask(question, done);
+  }
   onChange(listener: (change: StateChange) => void): Cancel {
     this.listeners.add(listener);
     return { cancel: () => void this.listeners.delete(listener) };
@@ -229,7 +243,7 @@ class TestRouter implements Router {
   }
 
   change(generation: number): void {
-    for (const hear of this.listeners) hear({ generation, policies: false });
+    for (const hear of this.listeners) hear({ generation, policies: false, touched: null });
   }
 
   #ask<Value>(about: unknown, done: Done<Value>): Cancel {

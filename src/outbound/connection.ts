@@ -25,6 +25,7 @@ import { newTraceParent } from "../hbone/traceparent.ts";
 import type { ConnectionFacts } from "../seam/events.ts";
 import type { Candidate, NextHop, Route } from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
+import type { WorkloadFacts } from "../seam/workload.ts";
 import { drawCandidate } from "./candidate.ts";
 import { dismiss, type Dismissal } from "../hbone/dismiss.ts";
 
@@ -154,9 +155,17 @@ export class OutboundConnection extends Listed implements ChannelHandler {
       return;
     }
     const trace = newTraceParent(this.#parts.random);
-    const facts = outboundFacts(this.#start, outcome, candidate, trace.traceId);
-    const record = new OpenRecord(facts, acceptedAtMs, this.#parts);
     const { hop } = candidate;
+    if (hop.protocol === "REFUSED") {
+      this.#refuse(new RouteError(hop.code, hop.message));
+      return;
+    }
+    if (hop.protocol === "NAMED") {
+      this.#refuse(new Unsupported("workloads by name"));
+      return;
+    }
+    const facts = outboundFacts(this.#start, outcome, hop, candidate.destination, trace.traceId);
+    const record = new OpenRecord(facts, acceptedAtMs, this.#parts);
     this.#state = { kind: "connecting", step: { cancel() {} }, record };
     switch (hop.protocol) {
       case "TCP":
@@ -186,7 +195,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
    * A plain connection to one of our ports at the caller's own address would be accepted right here again, for ever.
    * In a tunnel it is refused at the other end (I14); O3 knows loopback only.
    */
-  #comesBack(hop: NextHop): boolean {
+  #comesBack(hop: Candidate["hop"]): boolean {
     return hop.protocol === "TCP" && hop.peer.ip === this.#start.channel.peer.ip &&
       this.#parts.settings.internalPorts.has(hop.peer.port);
   }
@@ -304,10 +313,10 @@ export class OutboundConnection extends Listed implements ChannelHandler {
 function outboundFacts(
   start: OutboundStart,
   route: Route,
-  candidate: Candidate,
+  hop: NextHop,
+  destination: WorkloadFacts | null,
   traceId: string,
 ): ConnectionFacts {
-  const { hop, destination } = candidate;
   return {
     direction: "outbound",
     protocol: hop.protocol,

@@ -60,6 +60,16 @@ export interface PlaintextQuestion {
   readonly destination: SocketAddress;
 }
 
+/** A host name to be resolved for one connection (spec/xds-state-and-dns §3.11). */
+export interface HostQuestion {
+  readonly local: LocalWorkloadName;
+  readonly hostname: string;
+  /** Named by the errors. */
+  readonly workloadUid: string;
+  /** The family preferred. */
+  readonly family: 4 | 6;
+}
+
 /**
  * Answers what happens to a connection (design §2). Pure over the state; waits at most 5 s for an unknown
  * local workload. Errors are `RouteError`.
@@ -78,6 +88,8 @@ export interface Router {
    * canonical. `family` is the one preferred: 4 asks for A, 6 for AAAA.
    */
   resolve(local: LocalWorkloadName, name: string, family: 4 | 6, done: Done<string>): Cancel;
+  /** The address of a workload that is known by name: canonical, drawn anew for each question. */
+  resolveHost(question: HostQuestion, done: Done<string>): Cancel;
   /** Called after any change of state that can alter a route or a policy, with its generation. */
   onChange(listener: (change: StateChange) => void): Cancel;
 }
@@ -86,4 +98,12 @@ export interface StateChange {
   readonly generation: number;
   /** True when policies changed by xDS: live inbound connections are judged again (spec/data-path R1). */
   readonly policies: boolean;
+  /**
+   * The dependencies that changed: answers without any of them are as good as new ones. Null: any answer may be
+   * stale. At most {@link TOUCHED_MAX}.
+   */
+  readonly touched: readonly string[] | null;
 }
+
+/** Of more changed dependencies than these a change says "everything". */
+export const TOUCHED_MAX = 4_096;

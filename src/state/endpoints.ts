@@ -1,6 +1,6 @@
 // Which endpoints of a service may be chosen, by which port and IP (spec/data-path §2.5).
 import { isIpv6 } from "../base/address.ts";
-import type { Endpoint, KnownService } from "./mesh_state.ts";
+import type { Endpoint, KnownService } from "./mesh_view.ts";
 import type { PortMap, RoutingScope, Service, Workload } from "./resources.ts";
 
 /** An endpoint that may be drawn, in proportion to its workload's capacity. */

@@ -37,6 +37,7 @@ Deno.test.each([
   });
   if (decision instanceof RouteError) throw decision;
   const { hop: next } = decision.candidates[0]!;
+  if (next.protocol === "NAMED" || next.protocol === "REFUSED") throw new Error(next.protocol);
   const authority = next.protocol === "TCP" ? "" : ` ${next.authority}`;
   assertEquals(`${next.protocol} ${next.peer.ip}:${next.peer.port}${authority}`, hop);
 });

@@ -4,7 +4,7 @@ import type { SocketAddress } from "../base/address.ts";
 import type { InboundAuthority, InboundRoute } from "../seam/route.ts";
 import { type InboundQuestion, type PlaintextQuestion, RouteError } from "../seam/router.ts";
 import type { ServiceFacts } from "../seam/workload.ts";
-import type { KnownService, MeshState } from "./mesh_state.ts";
+import type { KnownService, MeshView } from "./mesh_view.ts";
 import type { Workload } from "./resources.ts";
 
 export interface InboundSettings {
@@ -19,7 +19,7 @@ export type InboundDecision = Omit<InboundRoute, "generation"> | RouteError;
 
 /** Decides for a CONNECT that reached `local`'s proxy. */
 export function decideInbound(
-  state: MeshState,
+  state: MeshView,
   settings: InboundSettings,
   local: Workload,
   question: InboundQuestion,
@@ -48,7 +48,7 @@ export function decideInbound(
 
 /** Decides for a plain connection that `local`'s proxy captured: it goes where it wanted to (I21, I24). */
 export function decidePlaintext(
-  state: MeshState,
+  state: MeshView,
   settings: InboundSettings,
   local: Workload,
   { destination, peerIp }: PlaintextQuestion,
@@ -66,7 +66,7 @@ interface Arrival {
 
 /** Labels and policies of a connection that goes to `hop`. */
 function routeTo(
-  state: MeshState,
+  state: MeshView,
   { network }: InboundSettings,
   local: Workload,
   { hop, peerIp, forwardedHost }: Arrival,
@@ -76,11 +76,14 @@ function routeTo(
   return {
     policyTarget: hop,
     dial: hop,
+    dialFrom: null,
+    proxyTarget: null,
     destination: state.facts(local),
     source: source === null ? null : state.facts(source),
     service: guessService(state, local, hop.port, forwardedHost),
     policies: applied.policies,
     selection: applied.selection,
+    dependsOn: [],
   };
 }
 
@@ -99,7 +102,7 @@ function isAccepted(authority: InboundAuthority, localIp: string): boolean {
 
 /** I10 to I12. */
 function nextPort(
-  state: MeshState,
+  state: MeshView,
   local: Workload,
   authority: InboundAuthority,
 ): number | RouteError {
@@ -126,7 +129,7 @@ function ownTargetPort(known: KnownService, local: Workload, port: number): numb
 
 /** Which of the workload's services was meant (spec/data-path §3.6): for telemetry only. */
 function guessService(
-  state: MeshState,
+  state: MeshView,
   local: Workload,
   port: number,
   forwardedHost: string | null,

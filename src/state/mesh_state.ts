@@ -3,33 +3,10 @@ import { addressWords, compileCidr, matchesNetwork, type Network } from "../rbac
 import { policyKey } from "../rbac/judge.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { PolicySelection } from "../seam/route.ts";
-import type { LocalWorkloadName, ServiceFacts, WorkloadFacts } from "../seam/workload.ts";
+import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
 import { parseSpiffeId, type SpiffeId, spiffeId, SpiffeIdError } from "../tls/spiffe_id.ts";
-import {
-  type MeshResources,
-  type PortMap,
-  type Service,
-  serviceKey,
-  type Workload,
-} from "./resources.ts";
-
-/** A workload as one service sees it. */
-export interface Endpoint {
-  readonly workload: Workload;
-  /** The endpoint's own service port → target port; may lack ports that the service has. */
-  readonly ports: PortMap;
-  readonly healthy: boolean;
-}
-
-/** A service with what its workloads add to it. */
-export interface KnownService {
-  readonly service: Service;
-  readonly facts: ServiceFacts;
-  /** `subjectAltNames` that are SPIFFE IDs, in order. */
-  readonly subjectAltNames: readonly SpiffeId[];
-  /** One for each workload, unhealthy ones too; choosing filters (§6). */
-  readonly endpoints: ReadonlyMap<Workload, Endpoint>;
-}
+import type { AppliedPolicies, Endpoint, Found, KnownService, MeshView } from "./mesh_view.ts";
+import { type MeshResources, type Service, serviceKey, type Workload } from "./resources.ts";
 
 interface CidrEntry {
   readonly network: Network;
@@ -37,13 +14,8 @@ interface CidrEntry {
   readonly known: KnownService;
 }
 
-/** What an address or a host name means. */
-export type Found =
-  | { readonly kind: "workload"; readonly workload: Workload }
-  | { readonly kind: "service"; readonly known: KnownService };
-
 /** Immutable: a change of the mesh makes a new one. "First" and "last" mean the order of the resources. */
-export class MeshState {
+export class MeshState implements MeshView {
   /** One line each: what was wrong but no reason to refuse. */
   readonly warnings: readonly string[];
   readonly workloads: readonly Workload[];
@@ -236,13 +208,6 @@ export class MeshState {
     }
     return { selection, policies: [...policies], unknown };
   }
-}
-
-/** The policies of a selection, and the names in it that nobody knows. */
-export interface AppliedPolicies {
-  readonly selection: PolicySelection;
-  readonly policies: readonly Policy[];
-  readonly unknown: readonly string[];
 }
 
 function addressKey(network: string, ip: string): string {

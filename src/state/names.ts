@@ -1,7 +1,7 @@
 // Names an application may say instead of an address, answered from the mesh (spec/xds-state-and-dns §5.4).
 import { isIpv6 } from "../base/address.ts";
 import type { LocalWorkloadName } from "../seam/workload.ts";
-import type { KnownService, MeshState } from "./mesh_state.ts";
+import type { KnownService, MeshView } from "./mesh_view.ts";
 
 export interface NameSettings {
   /** The asker's network, whose VIPs are given. */
@@ -15,7 +15,7 @@ export interface NameSettings {
  * Services come before workloads; those before by their full names. Null: nobody has that name.
  */
 export function resolveName(
-  state: MeshState,
+  state: MeshView,
   settings: NameSettings,
   local: LocalWorkloadName,
   name: string,
@@ -78,7 +78,7 @@ function serviceIps({ service, endpoints }: KnownService, network: string): stri
 
 /** By host name, by name in the asker's namespace, or by `name.namespace`. */
 function resolveWorkload(
-  state: MeshState,
+  state: MeshView,
   local: LocalWorkloadName,
   asked: string,
   family: 4 | 6,

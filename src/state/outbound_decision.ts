@@ -1,10 +1,11 @@
-// What happens to an outbound connection (spec/data-path §2.2–2.5). Pure over a MeshState.
+// What happens to an outbound connection (spec/data-path §2.2–2.5). Pure over a MeshView.
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import type { Candidate, NextHop, Route } from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import { chooseIp, eligibleEndpoints } from "./endpoints.ts";
-import { type KnownService, type MeshState, workloadIdentity } from "./mesh_state.ts";
+import { workloadIdentity } from "./mesh_state.ts";
+import type { KnownService, MeshView } from "./mesh_view.ts";
 import { describeGateway, type GatewayAddress, type Service, type Workload } from "./resources.ts";
 
 export interface OutboundSettings {
@@ -19,7 +20,7 @@ export type OutboundDecision = Omit<Route, "generation"> | RouteError;
 
 /** Decides for a connection of `source` to `dialled`; the loop guard was asked before. */
 export function decideOutbound(
-  state: MeshState,
+  state: MeshView,
   settings: OutboundSettings,
   source: Workload,
   dialled: SocketAddress,
@@ -45,7 +46,7 @@ function isPassthrough({ service }: KnownService): boolean {
 }
 
 function plain(
-  state: MeshState,
+  state: MeshView,
   source: Workload,
   peer: SocketAddress,
   destination: Workload | null,
@@ -55,11 +56,11 @@ function plain(
     hop: { protocol: "TCP", peer },
     destination: destination === null ? null : state.facts(destination),
   };
-  return { source: state.facts(source), candidates: [candidate], service: null };
+  return { source: state.facts(source), candidates: [candidate], service: null, dependsOn: [] };
 }
 
 function toWorkload(
-  state: MeshState,
+  state: MeshView,
   settings: OutboundSettings,
   source: Workload,
   workload: Workload,
@@ -68,11 +69,11 @@ function toWorkload(
   if (workload.waypoint !== null) return unknownWaypoint(workload.waypoint);
   const hop = directHop(settings, workload, dialled, []);
   const candidate = { weight: 1, hop, destination: state.facts(workload) };
-  return { source: state.facts(source), candidates: [candidate], service: null };
+  return { source: state.facts(source), candidates: [candidate], service: null, dependsOn: [] };
 }
 
 function toService(
-  state: MeshState,
+  state: MeshView,
   settings: OutboundSettings,
   source: Workload,
   known: KnownService,
@@ -95,7 +96,7 @@ function toService(
     candidates.push({ weight: workload.capacity, hop, destination: state.facts(workload) });
   }
   if (candidates.length === 0) return refusal ?? noUpstream(dialled);
-  return { source: state.facts(source), candidates, service: known.facts };
+  return { source: state.facts(source), candidates, service: known.facts, dependsOn: [] };
 }
 
 function directHop(

@@ -8,6 +8,7 @@ import type { Policy } from "../rbac/policy.ts";
 import type { Events } from "../seam/events.ts";
 import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
 import {
+  type HostQuestion,
   type InboundQuestion,
   type OutboundQuestion,
   type PlaintextQuestion,
@@ -23,7 +24,8 @@ import {
   type InboundSettings,
   selfCall,
 } from "./inbound_decision.ts";
-import type { AppliedPolicies, MeshState } from "./mesh_state.ts";
+import type { MeshState } from "./mesh_state.ts";
+import type { AppliedPolicies } from "./mesh_view.ts";
 import { resolveName } from "./names.ts";
 import { decideOutbound, type OutboundSettings } from "./outbound_decision.ts";
 import type { Workload } from "./resources.ts";
@@ -102,7 +104,11 @@ export class StateRouter implements Router {
       const workload = this.#find(wait.local);
       if (workload !== null) this.#endWait(wait, workload);
     }
-    const change = { generation: this.#generation, policies: options.policies };
+    const change = {
+      generation: this.#generation,
+      policies: options.policies,
+      touched: null,
+    };
     for (const listener of [...this.#listeners]) {
       if (this.#listeners.has(listener)) listener.hear(change);
     }
@@ -151,6 +157,11 @@ export class StateRouter implements Router {
       done,
       ip ?? new RouteError("NAME_NOT_RESOLVED", `name not resolved: ${JSON.stringify(name)}`),
     );
+  }
+
+  resolveHost({ workloadUid }: HostQuestion, done: Done<string>): Cancel {
+    const text = `no ip addresses were resolved for workload: ${workloadUid}`;
+    return this.#answer(done, new RouteError("NAME_NOT_RESOLVED", text));
   }
 
   onChange(hear: (change: StateChange) => void): Cancel {

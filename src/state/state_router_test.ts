@@ -288,8 +288,8 @@ Deno.test("StateRouter tells listeners of every change, until they cancel", () =
   subscription.cancel();
   bench.router.replace(state(MESH), { policies: true });
   assertEquals(heard, [
-    { generation: before + 1, policies: false },
-    { generation: before + 2, policies: true },
+    { generation: before + 1, policies: false, touched: null },
+    { generation: before + 2, policies: true, touched: null },
   ]);
 });
 

@@ -5,6 +5,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import type { Policy, PolicyMatch } from "../../src/rbac/policy.ts";
 import type { InboundRoute, PolicySelection, Route } from "../../src/seam/route.ts";
 import {
+  type HostQuestion,
   type InboundQuestion,
   type OutboundQuestion,
   type PlaintextQuestion,
@@ -67,7 +68,7 @@ export class StaticRouter implements Router {
     this.#deniedPorts = ports;
     this.#generation++;
     for (const listener of [...this.#listeners]) {
-      listener({ generation: this.#generation, policies: true });
+      listener({ generation: this.#generation, policies: true, touched: null });
     }
   }
 
@@ -107,6 +108,11 @@ export class StaticRouter implements Router {
     return this.#answer(() => done(host?.ip ?? failure));
   }
 
+  resolveHost({ hostname }: HostQuestion, done: Done<string>): Cancel {
+    const failure = new RouteError("NAME_NOT_RESOLVED", `no such name: ${hostname}`);
+    return this.#answer(() => done(failure));
+  }
+
   onChange(listener: (change: StateChange) => void): Cancel {
     this.#listeners.add(listener);
     return { cancel: () => void this.#listeners.delete(listener) };
@@ -135,6 +141,7 @@ export class StaticRouter implements Router {
         destination: factsOf(to),
       }],
       service: null,
+      dependsOn: [],
     };
   }
 
@@ -152,6 +159,9 @@ export class StaticRouter implements Router {
     const source = this.#hosts.get(peerIp);
     return {
       generation: this.#generation,
+      dialFrom: null,
+      proxyTarget: null,
+      dependsOn: [],
       policyTarget: target,
       dial: target,
       destination: factsOf(this.#hosts.get(target.ip)!),
