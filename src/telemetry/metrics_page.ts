@@ -4,13 +4,16 @@
 export interface MetricsState {
   /** Value of ISTIO_META_ISTIO_VERSION, or `unknown`. */
   readonly istioVersion: string;
+  /** Whole lines of further families, in order. */
+  readonly families?: string;
 }
 
 /** OpenMetrics text 1.0, `# EOF` included. */
-export function renderMetrics({ istioVersion }: MetricsState): string {
+export function renderMetrics({ istioVersion, families = "" }: MetricsState): string {
   return "# HELP istio_build Istio component build info.\n" +
     "# TYPE istio_build gauge\n" +
     `istio_build{component="ztunnel",tag="${escapeLabel(istioVersion)}"} 1\n` +
+    families +
     "# EOF\n";
 }
 
