@@ -4,6 +4,7 @@ import { assert } from "../base/assert.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import type { Clock, Task, Timer } from "../base/clock.ts";
 import type { ProxyError } from "../base/errors.ts";
+import type { Random } from "../base/random.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { Events } from "../seam/events.ts";
 import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
@@ -17,6 +18,7 @@ import {
   type StateChange,
 } from "../seam/router.ts";
 import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
+import type { HostAskedLabels, HostResolver } from "./host_resolver.ts";
 import {
   decideInbound,
   decidePlaintext,
@@ -27,6 +29,7 @@ import {
 import type { MeshState } from "./mesh_state.ts";
 import type { AppliedPolicies } from "./mesh_view.ts";
 import { resolveName } from "./names.ts";
+import type { OnDemand } from "./on_demand.ts";
 import { decideOutbound, type OutboundSettings } from "./outbound_decision.ts";
 import type { Workload } from "./resources.ts";
 
@@ -45,6 +48,10 @@ export interface RouterSettings extends OutboundSettings, InboundSettings {
   readonly clusterDomain: string;
   /** `NODE_NAME`: only workloads of this node are local; null: all are. */
   readonly nodeName: string | null;
+  /** `PREFERED_SERVICE_NAMESPACE`, for names alone; null or absent: none. */
+  readonly preferredNamespace?: string | null;
+  /** `LOCALHOST_APP_TUNNEL`: applications take PROXY connections on loopback; absent: true. */
+  readonly localhostAppTunnel?: boolean;
 }
 
 export interface StateRouterOptions {
@@ -52,6 +59,14 @@ export interface StateRouterOptions {
   readonly settings: RouterSettings;
   readonly clock: Clock;
   readonly log: Events["log"];
+  /** Draws among addresses. */
+  readonly random?: Random;
+  /** Null: workloads known by name alone cannot be reached. */
+  readonly hosts?: HostResolver | null;
+  /** Null: what the mesh lacks does not exist. */
+  readonly onDemand?: OnDemand | null;
+  /** Before each resolution of a workload's name (`istio_on_demand_dns_total`). */
+  readonly onHostAsked?: (labels: HostAskedLabels) => void;
   /** {@link WORKLOAD_WAITS_MAX} */
   readonly workloadWaitsMax?: number;
 }
@@ -95,8 +110,12 @@ export class StateRouter implements Router {
   /**
    * From now on answers come from `state`. Those who waited for a workload are asked again, then listeners hear.
    * @param options.policies Policies came by xDS: live connections are to be judged again (spec/data-path R1).
+   * @param options.touched As `StateChange.touched`; not given: any answer may be stale.
    */
-  replace(state: MeshState, options: { readonly policies: boolean }): void {
+  replace(
+    state: MeshState,
+    options: { readonly policies: boolean; readonly touched?: readonly string[] | null },
+  ): void {
     this.#state = state;
     this.#generation++;
     this.#reportWarnings();
@@ -107,12 +126,15 @@ export class StateRouter implements Router {
     const change = {
       generation: this.#generation,
       policies: options.policies,
-      touched: null,
+      touched: options.touched ?? null,
     };
     for (const listener of [...this.#listeners]) {
       if (this.#listeners.has(listener)) listener.hear(change);
     }
   }
+
+  /** A response of that type was applied: releases connections held for unknown policies (§1.7). */
+  policyProgress(_event: "addresses" | "policies"): void {}
 
   localWorkload(local: LocalWorkloadName, done: Done<WorkloadFacts>): Cancel {
     return this.#ask(local, (workload) => this.#state.facts(workload), done);
