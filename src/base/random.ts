@@ -48,3 +48,8 @@ export class SeededRandom implements Random {
 export function randomBelow(random: Random, below: number): number {
   return Math.floor((random.uint32() / 0x1_0000_0000) * below);
 }
+
+/** 0 to less than `below`, whole or not, for any finite `below` above 0; in steps of a 2^32nd of it. */
+export function randomPoint(random: Random, below: number): number {
+  return random.uint32() / 0x1_0000_0000 * below;
+}

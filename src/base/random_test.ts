@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { type Random, randomBelow, SeededRandom, SystemRandom } from "./random.ts";
+import { type Random, randomBelow, randomPoint, SeededRandom, SystemRandom } from "./random.ts";
 
 function draws(random: Random, count: number): number[] {
   return Array.from({ length: count }, () => random.uint32());
@@ -39,4 +39,12 @@ Deno.test.each([
   { draw: 0xffff_ffff, below: 2 ** 32, expected: 0xffff_ffff },
 ])("randomBelow() maps draw $draw below $below to $expected", ({ draw, below, expected }) => {
   assertEquals(randomBelow({ uint32: () => draw }, below), expected);
+});
+
+Deno.test.each([
+  { draw: 0, below: 2.5, expected: 0 },
+  { draw: 2 ** 31, below: 2.5, expected: 1.25 },
+  { draw: 0xffff_ffff, below: 2.5, expected: 2.5 - 2.5 / 2 ** 32 },
+])("randomPoint() maps draw $draw below $below to $expected", ({ draw, below, expected }) => {
+  assertEquals(randomPoint({ uint32: () => draw }, below), expected);
 });

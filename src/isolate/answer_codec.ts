@@ -1,5 +1,5 @@
 // Answers of the Router as messages: facts and policies that were sent before are named by a slot.
-import { type Random, randomBelow } from "../base/random.ts";
+import { type Random, randomPoint } from "../base/random.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { Candidate, InboundRoute, Route } from "../seam/route.ts";
 import type { ServiceFacts, WorkloadFacts } from "../seam/workload.ts";
@@ -184,7 +184,7 @@ function boundedCandidates(
   let sum = 0;
   for (const { weight } of candidates) sums.push(sum += weight);
   return Array.from({ length: CANDIDATES_MAX }, () => {
-    const drawn = randomBelow(random, sum);
+    const drawn = randomPoint(random, sum);
     let low = 0;
     let high = sums.length - 1;
     while (low < high) {
