@@ -6,6 +6,8 @@ import type { DataPlaneParts } from "../hbone/parts.ts";
 
 export interface ApplicationTarget {
   readonly target: SocketAddress;
+  /** The address to dial from, our own, where the route names one (T4); else null. */
+  readonly fromIp: string | null;
   /** Whose address the application is to see; null for our own. */
   readonly clientIp: string | null;
   /** Of the line that says why it sees ours nevertheless. */
@@ -39,23 +41,30 @@ class ApplicationDial implements Cancel {
   }
 
   start(): void {
-    const { target, clientIp } = this.#application;
-    const sourceIp = clientIp !== null && canBeSource(clientIp, target.ip) ? clientIp : null;
-    this.#dial(sourceIp, (outcome) => this.#onDialed(sourceIp, outcome));
+    const { target, clientIp, fromIp } = this.#application;
+    if (fromIp !== null) {
+      this.#dial({ sourceIp: fromIp, spoof: false }, this.#done);
+      return;
+    }
+    const spoof = clientIp !== null && canBeSource(clientIp, target.ip);
+    const sourceIp = spoof ? clientIp : null;
+    this.#dial({ sourceIp, spoof }, (outcome) => this.#onDialed(sourceIp, outcome));
   }
 
   cancel(): void {
     this.#step.cancel();
   }
 
-  #dial(sourceIp: string | null, done: Done<Channel>): void {
+  #dial(
+    source: { readonly sourceIp: string | null; readonly spoof: boolean },
+    done: Done<Channel>,
+  ): void {
     const { network, limits, settings } = this.#parts;
     this.#step = network.dial(this.#application.target, {
       timeoutMs: limits.connectMsMax,
       keepalive: settings.keepalive,
       userTimeoutMs: settings.userTimeoutMs,
-      sourceIp,
-      spoof: sourceIp !== null,
+      ...source,
     }, done);
   }
 
@@ -67,7 +76,7 @@ class ApplicationDial implements Cancel {
     }
     const text = `cannot use the source address ${sourceIp}: ${outcome.message}`;
     this.#parts.events.log("warn", this.#application.logScope, text);
-    this.#dial(null, this.#done);
+    this.#dial({ sourceIp: null, spoof: false }, this.#done);
   }
 }
 

@@ -36,7 +36,7 @@ async function dialled(
   });
   const outcomes: (Channel | ProxyError)[] = [];
   const cancel = dialApplication(
-    { target: APP, clientIp: CLIENT_IP, logScope: "test", ...application },
+    { target: APP, fromIp: null, clientIp: CLIENT_IP, logScope: "test", ...application },
     { ...parts, network },
     (outcome) => outcomes.push(outcome),
   );
@@ -68,6 +68,20 @@ Deno.test.each([
   assertEquals(asked.map(({ sourceIp, spoof }) => [sourceIp, spoof]), [[null, false]]);
   assertEquals(events.messages, []);
 });
+
+Deno.test.each([
+  { ip: "127.0.0.1", clientIp: CLIENT_IP },
+  { ip: "::1", clientIp: "fd00::9" },
+])(
+  "dialApplication() dials $ip from the address the route names, never the client's (T4)",
+  async ({ ip, clientIp }) => {
+    const application = { clientIp, target: { ip, port: 15088 }, fromIp: ip };
+    const { world, asked, events } = await dialled(application, [new NetError("EADDRNOTAVAIL")]);
+    world.clock.advance(100);
+    assertEquals(asked.map(({ sourceIp, spoof }) => [sourceIp, spoof]), [[ip, false]]);
+    assertEquals(events.messages, []);
+  },
+);
 
 Deno.test.each(["EPERM", "EACCES", "EADDRNOTAVAIL", "EADDRINUSE", "EINVAL", "ENOPROTOOPT"])(
   "dialApplication() tries once more from its own address after %s, and says why (T6)",

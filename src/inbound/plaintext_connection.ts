@@ -167,6 +167,7 @@ export class PlaintextConnection extends Listed implements ChannelHandler {
     const step = dialApplication(
       {
         target,
+        fromIp: null,
         clientIp: this.#spoof ? this.#channel.peer.ip : null,
         logScope: "ztunnel::proxy::inbound_passthrough",
       },

@@ -8,7 +8,9 @@
 //
 // Between routing and dialing, in one turn: registered, opened, judged (401). The 200 never precedes the
 // application's connect. The peer's DATA waits in the stream's window until then.
+import type { SocketAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
+import { adoptBlock } from "../base/block.ts";
 import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
@@ -39,6 +41,7 @@ import type { InboundAuthority, InboundRoute } from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
 import { dialApplication } from "./application_dial.ts";
 import type { ConnectionManager, Registration } from "./connection_manager.ts";
+import { encodeProxyHeader } from "./proxy_header.ts";
 
 /** A request as it came, on a connection whose peer is known. */
 export interface InboundStart {
@@ -225,6 +228,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
     const step = dialApplication(
       {
         target: route.dial,
+        fromIp: route.dialFrom,
         clientIp: this.#start.spoof ? connection.peer.ip : null,
         logScope: "ztunnel::proxy::inbound",
       },
@@ -244,7 +248,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
     const { stream } = this.#start;
     try {
       stream.respond(this.#acceptance(route), { endStream: false });
-      // Here the PROXY header of an application tunnel goes first (§3.5), once the Router asks for one.
+      if (route.proxyTarget !== null) this.#announce(outcome, route.proxyTarget);
       const joined = joinChannels(stream, outcome, record, this.#parts, (error) => {
         registration.release();
         record.close(error, this.#parts.clock.nowMs());
@@ -255,6 +259,16 @@ export class InboundTunnel extends Listed implements ChannelHandler {
       outcome.reset(null); // It is ours already, and no state knows it yet.
       throw thrown;
     }
+  }
+
+  /** The application of a tunnel hears first whom it talks to (§3.5, §5.2): not the user's octets, so not counted. */
+  #announce(application: Channel, destination: SocketAddress): void {
+    const { peer: source, security } = this.#start.connection;
+    const identity = security.peerIdentities[0]!;
+    const header = encodeProxyHeader({ source, destination, identity });
+    const block = adoptBlock(header);
+    application.write(block, 0, header.length);
+    block.release();
   }
 
   #acceptance(route: InboundRoute): HeaderList {

@@ -1,15 +1,23 @@
 // The stream pipeline of 15008 (spec/data-path §3.2) as a peer sees it, and as the access log does.
 import { assert, assertEquals } from "@std/assert";
 import {
+  App,
   CLIENT,
   CLIENT_IP,
   DataPlaneWorld,
+  identityOf,
   SERVER_IP,
 } from "../../tests/support/data_plane_world.ts";
 import { connectTo, HboneClient } from "../../tests/support/hbone_client.ts";
+import type { SocketAddress } from "../base/address.ts";
+import { ProxyError } from "../base/errors.ts";
 import type { Link } from "../net/memory/link.ts";
 import { PERFECT_LINK } from "../net/memory/link_plan.ts";
+import type { Listener } from "../net/network.ts";
 import type { HeaderList } from "../h2/types.ts";
+import type { InboundRoute } from "../seam/route.ts";
+import { RouteError } from "../seam/router.ts";
+import { encodeProxyHeader } from "./proxy_header.ts";
 
 const APP = { ip: SERVER_IP, port: 8080 };
 const AUTHORITY = "10.0.0.2:8080";
@@ -25,6 +33,23 @@ function policy(name: string, action: "Allow" | "Deny", rules: unknown) {
 
 const DENY_ALL = policy("no", "Deny", [[[{ notDestinationPorts: [1] }]]]);
 const ALLOW_NOBODY = policy("nobody", "Allow", [[[{ destinationPorts: [1] }]]]);
+
+/** An application on the server's host, at any of its addresses; it answers nothing. */
+function listenAt(world: DataPlaneWorld, address: SocketAddress) {
+  const conversations: App[] = [];
+  const listeners: Listener[] = [];
+  world.network(SERVER_IP).listen(
+    address,
+    { backlog: 16, keepalive: null },
+    (channel) => conversations.push(new App(channel)),
+    (outcome) => {
+      if (outcome instanceof ProxyError) throw outcome;
+      listeners.push(outcome);
+    },
+  );
+  world.clock.runUntilIdle();
+  return { conversations, listener: listeners[0]! };
+}
 
 async function serverWorld(options: Parameters<typeof DataPlaneWorld.create>[0] = {}) {
   const world = await DataPlaneWorld.create(options);
@@ -47,6 +72,91 @@ Deno.test("InboundTunnel answers 200 once the application is connected, then cop
   world.clock.advance(1);
   assertEquals([call.ended, call.closed, call.closeError], [true, true, null]);
   assertEquals(events.ends, ["-: ok"]);
+  world.dispose();
+});
+
+/** Routes to an application tunnel, as the Router does for a sandwiched waypoint (I15, T4). */
+function tunnelledTo(
+  world: DataPlaneWorld,
+  change: Partial<Pick<InboundRoute, "dial" | "dialFrom" | "proxyTarget">>,
+): void {
+  const { router } = world;
+  const ask = router.inbound.bind(router);
+  router.inbound = (question, done) =>
+    ask(
+      question,
+      (outcome) => done(outcome instanceof ProxyError ? outcome : { ...outcome, ...change }),
+    );
+}
+
+Deno.test("InboundTunnel tells the application of a tunnel who calls, after the 200 and before the user's first octet", async () => {
+  const { world, events, client } = await serverWorld();
+  tunnelledTo(world, {
+    dial: { ip: "127.0.0.1", port: 15088 },
+    dialFrom: "127.0.0.1",
+    proxyTarget: { ip: SERVER_IP, port: 8080 },
+  });
+  const application = listenAt(world, { ip: "127.0.0.1", port: 15088 });
+  const call = client.call(connectTo(AUTHORITY));
+  call.send("user's octets");
+  world.clock.advance(1);
+  assertEquals(call.status, "200");
+  const [heard] = application.conversations;
+  const header = encodeProxyHeader({
+    source: client.channel.local,
+    destination: { ip: SERVER_IP, port: 8080 },
+    identity: identityOf(CLIENT),
+  });
+  assertEquals(heard!.text, String.fromCharCode(...header) + "user's octets");
+  assertEquals(heard!.channel.peer.ip, "127.0.0.1");
+  heard!.send("answer");
+  call.stream!.endWrite();
+  world.clock.advance(1);
+  assertEquals([call.text, heard!.ended], ["answer", true]);
+  heard!.channel.endWrite();
+  world.clock.advance(1);
+  assertEquals(events.ends, ["-: ok"]);
+  const [{ record }] = events.closedRecords as [typeof events.closedRecords[0]];
+  assertEquals([record.bytesToServer, record.bytesToClient], [13, 6]);
+  application.listener.close();
+  world.dispose();
+});
+
+Deno.test("InboundTunnel writes the header to an application that speaks first, too", async () => {
+  const { world, client } = await serverWorld();
+  tunnelledTo(world, { proxyTarget: { ip: "2001:db8::1", port: 80 } });
+  const app = world.app(APP, { echo: false });
+  const call = client.call(connectTo(AUTHORITY));
+  world.clock.advance(1);
+  const [heard] = app.conversations;
+  assertEquals([heard!.bytes, heard!.text.charCodeAt(13)], [16 + 46, 0x01]);
+  assertEquals(call.status, "200");
+  call.stream!.reset(null);
+  world.clock.advance(1);
+  world.dispose();
+});
+
+Deno.test("InboundTunnel ends a stream after its 200 when the application is gone before the header", async () => {
+  const { world, client } = await serverWorld();
+  tunnelledTo(world, { proxyTarget: { ip: SERVER_IP, port: 8080 } });
+  const app = world.app(APP, { echo: false });
+  const call = client.call(connectTo(AUTHORITY));
+  world.drive(() => app.conversations.length === 1);
+  app.conversations[0]!.channel.reset(null);
+  call.stream!.endWrite();
+  world.drive(() => call.closed);
+  assertEquals(call.status, "200");
+  world.dispose();
+});
+
+Deno.test("InboundTunnel answers 503 where the header has no address to name", async () => {
+  const { world, events, client } = await serverWorld();
+  const text = "requested service server.default.svc.cluster.local found, but has no IP addresses";
+  world.router.inbound = (_question, done) =>
+    world.clock.after(0, () => done(new RouteError("NO_SERVICE_ADDRESS", text)));
+  const call = client.call(connectTo("server.default.svc.cluster.local:80"));
+  world.drive(() => call.closed);
+  assertEquals([call.status, events.refusals], ["503", [text]]);
   world.dispose();
 });
 
