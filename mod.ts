@@ -4,13 +4,22 @@ import { main } from "./src/main.ts";
 export type { SocketAddress } from "./src/base/address.ts";
 export { ProxyError } from "./src/base/errors.ts";
 export {
+  type CaConfig,
   type Config,
   type ConfigSources,
+  type ControlServer,
+  type Header,
+  type IoProvider,
   type Listeners,
   type LocalMesh,
   type NativeSettings,
+  type Notice,
+  type ProxyMode,
   readConfig,
+  type Token,
+  type TrustRoot,
   type WorkloadInfo,
+  type XdsConfig,
 } from "./src/config/config.ts";
 export type { Environment } from "./src/config/env_reader.ts";
 export { ConfigError } from "./src/config/errors.ts";

@@ -74,9 +74,8 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   const istioVersion = config.proxyMetadata.get("ISTIO_VERSION");
   const build = buildInfo(istioVersion, config.ioProvider);
   logger.log("info", "ztunnel", `version: ${formatBuildInfo(build)}`);
-  for (const warning of [...config.warnings, ...plan.mesh.warnings]) {
-    logger.log("warn", "ztunnel::config", warning);
-  }
+  for (const { level, text } of config.notices) logger.log(level, "ztunnel::config", text);
+  for (const warning of plan.mesh.warnings) logger.log("warn", "ztunnel::config", warning);
 
   const onBug = (error: unknown) =>
     logger.log("error", "ztunnel::app", "bug outside of any connection", {
@@ -100,15 +99,16 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     }),
   );
   if (planes.native !== null) logNative(planes.native, logger);
+  const caDirectory = config.fakeCa?.directory ?? null;
   const shared: Shared = {
     plan,
     logging,
     clock,
     router: openRouter(plan, logging, clock),
     events: new TelemetryEvents(logger),
-    ca: config.fakeCa.directory === null
+    ca: caDirectory === null
       ? await FakeCa.create({ nowMs: Date.now() })
-      : await FakeCa.open(config.fakeCa.directory, { nowMs: Date.now() }),
+      : await FakeCa.open(caDirectory, { nowMs: Date.now() }),
   };
   const sources: FakeCertificateSource[] = [];
   opened.defer(() => sources.forEach((source) => source.close()));

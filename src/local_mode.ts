@@ -1,4 +1,5 @@
 // Local mode (design §1): one proxy for each HBONE workload of the mesh file, and something to talk to.
+import { assert } from "./base/assert.ts";
 import { formatAddress, isLoopback, type SocketAddress } from "./base/address.ts";
 import { ProxyError } from "./base/errors.ts";
 import { type Config, PORTS } from "./config/config.ts";
@@ -33,9 +34,10 @@ export class LocalModeError extends ProxyError {
  * @throws {LocalModeError} if the mesh has addresses that are not loopback, or lacks the caller.
  */
 export function planLocal(config: Config, mesh: MeshFile): Plan {
-  const caller = mesh.workloads.find((workload) => sameWorkload(workload, config.workload));
-  const asked =
-    `${config.workload.namespace}/${config.workload.name}/${config.workload.serviceAccount}`;
+  const { workload: wanted } = config;
+  assert(wanted !== null, "Local mode is dedicated");
+  const caller = mesh.workloads.find((workload) => sameWorkload(workload, wanted));
+  const asked = `${wanted.namespace}/${wanted.name}/${wanted.serviceAccount}`;
   if (caller === undefined || caller.protocol !== "HBONE") {
     throw new LocalModeError(
       `invalid configuration: PROXY_WORKLOAD_INFO is ${asked}, but the mesh has no such HBONE workload`,

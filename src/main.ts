@@ -7,6 +7,7 @@ import {
   readConfig,
   readNativeSettings,
 } from "./config/config.ts";
+import { refuseUnbuilt } from "./config/unbuilt.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
 import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
 import { type Need, requirePermissions } from "./permissions.ts";
@@ -116,16 +117,19 @@ function planProxy(): Plan {
   return planOf(readSettings({}));
 }
 
-function planOf(config: Config): Plan {
+function planOf(settings: Config): Plan {
+  const config = refuseUnbuilt(settings);
   const { inheritedListeners } = config;
   if (inheritedListeners === null) return planDedicated(config, readMesh(config));
   const { fds, ignored } = inheritedDescriptors(inheritedListeners, Deno.pid);
-  const warnings = ignored === null ? config.warnings : [...config.warnings, ignored];
-  return planDedicated({ ...config, warnings }, readMesh(config), fds);
+  const notices = ignored === null
+    ? config.notices
+    : [...config.notices, { level: "warn", text: ignored } as const];
+  return planDedicated({ ...config, notices }, readMesh(config), fds);
 }
 
 function planLocalMode(): Plan {
-  const config = readSettings(LOCAL_MODE_ENVIRONMENT);
+  const config = refuseUnbuilt(readSettings(LOCAL_MODE_ENVIRONMENT));
   return planLocal(config, readMesh(config));
 }
 

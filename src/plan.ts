@@ -1,4 +1,5 @@
 // What a process will open, decided before anything opens: proxies, in-process workloads, HTTP ports.
+import { assert } from "./base/assert.ts";
 import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
 import { type Config, PORTS } from "./config/config.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
@@ -52,6 +53,8 @@ export function planDedicated(
   mesh: MeshFile,
   inheritedFds: readonly number[] = [],
 ): Plan {
+  const { workload: local } = config;
+  assert(local !== null, "Dedicated mode has a workload");
   const { inbound, inboundPlaintext, outbound, socks5 } = config.listeners;
   const isWildcard = inbound.ip === "::" || inbound.ip === "0.0.0.0";
   const captures = config.native !== null || inheritedFds.length > 0;
@@ -64,10 +67,10 @@ export function planDedicated(
     config,
     inheritedFds,
     mesh,
-    proxies: [{ local: config.workload, listeners, bindIp: isWildcard ? null : inbound.ip }],
+    proxies: [{ local, listeners, bindIp: isWildcard ? null : inbound.ip }],
     workloads: [],
     ...httpPorts(config),
-    dials: dialsOf(mesh, [config.workload], config),
+    dials: dialsOf(mesh, [local], config),
     banner: [],
   };
 }
@@ -143,7 +146,7 @@ export function needsOf(plan: Plan): Need[] {
   if (native === null) {
     for (const address of plan.dials) net(address, "connect to workloads of the mesh");
   }
-  const { directory } = plan.config.fakeCa;
+  const directory = plan.config.fakeCa?.directory ?? null;
   if (directory !== null) {
     const why = "share the trust root of FAKE_CA_DIR with other processes";
     needs.set(`read ${directory}`, { kind: "read", what: directory, why });

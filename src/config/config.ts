@@ -1,21 +1,30 @@
 // All settings as one frozen value, checked before anything opens (spec/config-and-observability §2, §3).
-import { isIpv6, isLoopback, parseIp, parsePort, parseSocketAddress } from "../base/address.ts";
-import type { SocketAddress } from "../base/address.ts";
+import { parsePort, parseSocketAddress } from "../base/address.ts";
+import { spiffeId } from "../tls/spiffe_id.ts";
+import { type CaConfig, readCa, readToken, readXds, type XdsConfig } from "./control_plane.ts";
 import { type Environment, EnvReader, U16_LIMIT, U32_LIMIT, U64_LIMIT } from "./env_reader.ts";
-import { ConfigError, invalidConfiguration, invalidVariable } from "./errors.ts";
-import { type ProxyConfig, readProxyConfig } from "./proxy_config.ts";
+import { ConfigError, invalidConfiguration, invalidVariable, type Notice } from "./errors.ts";
+import { freeze } from "./freeze.ts";
+import { type Listeners, PORTS, readListeners } from "./listeners.ts";
+import { PrefixedVariables } from "./metadata.ts";
+import {
+  type IoProvider,
+  type NativeSettings,
+  readIoProvider,
+  readNative,
+  SHARED_PACKET_MARK,
+} from "./native_settings.ts";
+import { readProxyConfig } from "./proxy_config.ts";
+import { readWorkerThreads } from "./worker_threads.ts";
 
-/** Ports of the data plane and the fixed readiness port; admin and stats are their defaults (§3). */
-export const PORTS = {
-  outbound: 15001,
-  inboundPlaintext: 15006,
-  inbound: 15008,
-  admin: 15000,
-  stats: 15020,
-  readiness: 15021,
-  dns: 15053,
-  socks5: 15080,
-} as const;
+export type { CaConfig, ControlServer, Token, TrustRoot, XdsConfig } from "./control_plane.ts";
+export type { Notice } from "./errors.ts";
+export { type Listeners, PORTS } from "./listeners.ts";
+export type { Header } from "./metadata.ts";
+export { type IoProvider, type NativeSettings, readNativeSettings } from "./native_settings.ts";
+
+/** Whether the proxy serves one workload, or the pods of a node. */
+export type ProxyMode = "dedicated" | "shared";
 
 /** Which workload the proxy speaks for. */
 export interface WorkloadInfo {
@@ -27,25 +36,7 @@ export interface WorkloadInfo {
   readonly serviceAccount: string;
 }
 
-/** Where each server listens. */
-export interface Listeners {
-  /** HBONE, 15008. */
-  readonly inbound: SocketAddress;
-  /** Captured plaintext, 15006. */
-  readonly inboundPlaintext: SocketAddress;
-  /** Captured outbound connections, 15001. */
-  readonly outbound: SocketAddress;
-  /** null: off. */
-  readonly socks5: SocketAddress | null;
-  /** One for each loopback family. */
-  readonly admin: readonly SocketAddress[];
-  /** Metrics, 15020. */
-  readonly stats: SocketAddress;
-  /** Readiness probes, 15021. */
-  readonly readiness: SocketAddress;
-}
-
-/** The mesh that is given instead of a control plane. Its text is never shown in dumps. */
+/** The mesh that is given instead of a control plane, or beside it. Its text is never shown in dumps. */
 export type LocalMesh =
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "text"; readonly text: string };
@@ -53,15 +44,23 @@ export type LocalMesh =
 /** Everything that can be set. Frozen, all the way down. */
 export interface Config {
   /** `PROXY_MODE`. */
-  readonly mode: "dedicated";
-  /** `PROXY_WORKLOAD_INFO`. */
-  readonly workload: WorkloadInfo;
+  readonly mode: ProxyMode;
+  /** `PROXY_WORKLOAD_INFO`: whom the proxy speaks for; null in shared mode, which serves many. */
+  readonly workload: WorkloadInfo | null;
+  /** The proxy's own pod and SPIFFE ID, for its own metrics listener; null: not known. */
+  readonly self: { readonly workload: WorkloadInfo; readonly identity: string } | null;
   /** `ENABLE_PROXY`. */
   readonly proxyEnabled: boolean;
   /** `LOCAL_XDS_PATH` or `LOCAL_XDS`; null: none. */
   readonly localMesh: LocalMesh | null;
-  /** A throw-away CA; `directory` is where its root lives, null: in memory only. */
-  readonly fakeCa: { readonly directory: string | null };
+  /** The control plane; null: none. */
+  readonly xds: XdsConfig | null;
+  /** Who certifies workloads; null: `fakeCa` does. */
+  readonly ca: CaConfig | null;
+  /** A throw-away CA; `directory` is where its root lives, null: in memory only. Null: `ca` it is. */
+  readonly fakeCa: { readonly directory: string | null } | null;
+  /** `CRL_PATH`: revocation lists; null: none. */
+  readonly crlPath: string | null;
   /** Where each server listens, `BIND_ADDRESS` and `IPV6_ENABLED` considered. */
   readonly listeners: Listeners;
   /** Ports nobody may be sent to (spec/data-path §0.1). */
@@ -78,6 +77,8 @@ export interface Config {
   readonly clusterDomain: string;
   /** `TRUST_DOMAIN`. */
   readonly trustDomain: string;
+  /** `PREFERED_SERVICE_NAMESPACE`: where a name is looked for after the client's own namespace; null: nowhere. */
+  readonly preferredServiceNamespace: string | null;
   /** `SECRET_TTL`: validity of certificates asked for, in milliseconds. */
   readonly secretTtlMs: number;
   /** Pooled HBONE connections: streams of each, and milliseconds unused until released. */
@@ -110,36 +111,26 @@ export interface Config {
   readonly logFormat: "plain" | "json";
   /** How long connections may go on after the signal, in milliseconds. */
   readonly drainDeadlineMs: number;
-  /** What DNS was asked for; it is not built yet and stays off. */
-  readonly dns: { readonly asked: boolean; readonly address: string };
+  /** What DNS was asked for, and whether that was said or is the default. */
+  readonly dns: { readonly asked: boolean; readonly explicit: boolean; readonly address: string };
+  /** The node agent's socket, and whether an old and a new proxy may listen in a pod at once. */
+  readonly inpod: { readonly socketPath: string; readonly portReuse: boolean };
+  /** Threads that carry traffic, at least 1. */
+  readonly workerThreads: number;
   /** `TUNNEL_DIALER`: which TLS client opens tunnels. */
   readonly tunnelDialer: "node" | "deno";
   /** `IO_PROVIDER`: which network implementation is used. */
-  readonly ioProvider: "deno" | "native";
+  readonly ioProvider: IoProvider;
   /** What only the native network knows; null with `IO_PROVIDER=deno`. */
   readonly native: NativeSettings | null;
   /** Listeners that whoever started the process opened, as `LISTEN_FDS` and `LISTEN_PID` say; null: none. */
   readonly inheritedListeners: { readonly fds: string; readonly pid: string | null } | null;
   /** `DESCRIPTORS_MAX`: descriptors this process may open, which bounds its connections; null: not known. */
   readonly descriptorsMax: number | null;
-  /** ProxyConfig's metadata, for the control plane. */
+  /** ProxyConfig's metadata under the environment's (`ISTIO_META_*`), without that prefix. */
   readonly proxyMetadata: ReadonlyMap<string, string>;
-  /** One line each, for the log: what was asked for and will not happen. */
-  readonly warnings: readonly string[];
-}
-
-/** Settings of the native network. */
-export interface NativeSettings {
-  /** `OPENSSL_LIB_DIR`: a folder with one libssl and one libcrypto; null: the system's. */
-  readonly openSslLibDir: string | null;
-  /** `TLS12_ENABLED`. */
-  readonly tls12: boolean;
-  /** `COMPLIANCE_POLICY=pqc`: X25519MLKEM768 and nothing else. */
-  readonly pqc: boolean;
-  /** `FIPS_MODULE_PATH`: the provider's file, and what its installation wrote; null: no FIPS mode. */
-  readonly fips: { readonly modulePath: string; readonly configPath: string | null } | null;
-  /** `PACKET_MARK`: SO_MARK of upstream sockets; null: none. */
-  readonly packetMark: number | null;
+  /** For the log: what was asked for and will not happen. */
+  readonly notices: readonly Notice[];
 }
 
 /** What the settings depend on beside the environment. */
@@ -148,11 +139,18 @@ export interface ConfigSources {
   readonly meshConfigText?: string | null;
   /** False where the loopback device has no IPv6: then admin does not listen there. */
   readonly loopbackIpv6?: boolean;
+  /** Whether a path exists, which tells paths from tokens and certificates; absent: none does. */
+  readonly exists?: (path: string) => boolean;
+  /** Names of the variables that are set and begin with one of CONFIG_PREFIXES; others are passed over. */
+  readonly names?: readonly string[];
+  /** Logical CPUs of the machine; absent: 1. */
+  readonly cpus?: number;
 }
 
 /**
- * Reads the settings. Asks `env` for the names in CONFIG_VARIABLES only.
- * @throws {ConfigError} for the first thing that is wrong, or that is not built yet.
+ * Reads the settings. Asks `env` for the names in CONFIG_VARIABLES and `sources.names` only. What is not built yet is
+ * taken too: refuseUnbuilt() is for that.
+ * @throws {ConfigError} for the first thing that is wrong.
  */
 export function readConfig(env: Environment, sources: ConfigSources = {}): Config {
   const read = new EnvReader(env);
@@ -160,31 +158,60 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     meshText: sources.meshConfigText ?? null,
     envText: read.text("PROXY_CONFIG"),
   });
-  const warnings: string[] = [];
+  const notices: Notice[] = [];
+  const prefixed = new PrefixedVariables(env, sources.names ?? []);
+  const metadata = prefixed.metadata(proxyConfig.metadata);
 
-  const workload = readWorkload(read);
+  const mode = read.choice("PROXY_MODE", ["dedicated", "shared"], "shared");
+  const workload = mode === "shared" ? null : readWorkload(read);
+  const trustDomain = read.text("TRUST_DOMAIN") ?? "cluster.local";
+  const nodeName = read.text("NODE_NAME");
   const proxyEnabled = read.boolean("ENABLE_PROXY", true);
-  const dns = readDns(read, proxyConfig);
-  checkServers(proxyEnabled, dns.asked);
-  if (read.text("ISTIO_META_DNS_CAPTURE") !== null && dns.asked) {
-    warnings.push("the DNS proxy is not supported yet: ISTIO_META_DNS_CAPTURE has no effect");
-  }
-  const localMesh = readLocalMesh(read);
-  refuseControlPlane(read, proxyConfig);
+  const dns = readDns(metadata);
+  const onDemand = read.boolean("XDS_ON_DEMAND", false);
+  checkServers({ proxyEnabled, dnsAsked: dns.asked, onDemand });
+
+  const exists = sources.exists ?? (() => false);
+  const token = readToken(read, exists, notices);
+  const xds = readXds(read, {
+    exists,
+    token,
+    headers: prefixed.headers("XDS_HEADER_", notices),
+    discoveryAddress: proxyConfig.discoveryAddress,
+    onDemand,
+    node: {
+      instanceIp: read.text("INSTANCE_IP") ?? "1.1.1.1",
+      podName: read.text("POD_NAME") ?? "",
+      podNamespace: read.text("POD_NAMESPACE") ?? "",
+      nodeName: nodeName ?? "",
+    },
+    metadata,
+    jsonMetadata: prefixed.jsonMetadata(notices),
+  });
+  const caHeaders = prefixed.headers("CA_HEADER_", notices);
   const fakeCa = readFakeCa(read);
-  refuseUnbuilt(read);
+  const ca = fakeCa === null ? readCa(read, { exists, token, headers: caHeaders }) : null;
+
   const ioProvider = readIoProvider(read);
-  const native = readNative(read, ioProvider, warnings);
+  const { native, warning } = readNative(read, {
+    ioProvider,
+    markOtherwise: mode === "shared" ? SHARED_PACKET_MARK : null,
+  });
+  if (warning !== null) notices.push({ level: "warn", text: warning });
   const keepalive = readKeepalive(read);
   const ipv6Enabled = read.boolean("IPV6_ENABLED", true);
   const socks5 = read.boolean("UNSTABLE_ENABLE_SOCKS5", false);
 
   return freeze({
-    mode: "dedicated",
+    mode,
     workload,
+    self: readSelf(read, trustDomain),
     proxyEnabled,
-    localMesh,
+    localMesh: readLocalMesh(read),
+    xds,
+    ca,
     fakeCa,
+    crlPath: read.text("CRL_PATH") || null,
     listeners: readListeners(read, proxyConfig, {
       ipv6Enabled,
       loopbackIpv6: sources.loopbackIpv6 ?? true,
@@ -198,10 +225,11 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     ]),
     ipv6Enabled,
     network: read.text("NETWORK") ?? "",
-    nodeName: read.text("NODE_NAME"),
+    nodeName,
     clusterId: read.text("ISTIO_META_CLUSTER_ID") ?? read.text("CLUSTER_ID") ?? "Kubernetes",
     clusterDomain: read.text("CLUSTER_DOMAIN") ?? "cluster.local",
-    trustDomain: read.text("TRUST_DOMAIN") ?? "cluster.local",
+    trustDomain,
+    preferredServiceNamespace: read.text("PREFERED_SERVICE_NAMESPACE"),
     secretTtlMs: read.durationMs("SECRET_TTL", 86_400_000),
     pool: {
       streamsMax: read.integer("POOL_MAX_STREAMS_PER_CONNECTION", 100, {
@@ -213,7 +241,7 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     http2: readHttp2(read),
     keepalive: keepalive.enabled ? keepalive.timing : null,
     userTimeoutMs: readUserTimeout(read, keepalive.timing),
-    originalSource: readOriginalSource(read, ioProvider),
+    originalSource: read.boolean("ENABLE_ORIG_SRC", null),
     responseBaggage: read.boolean("ENABLE_RESPONSE_BAGGAGE", true),
     localhostAppTunnel: read.boolean("LOCALHOST_APP_TUNNEL", true),
     authorizationLogLevel: read.exactlyTrue("AUTHZ_POLICY_INFO_LOGGING") ? "info" : "debug",
@@ -221,22 +249,25 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
     logFormat: read.text("LOG_FORMAT") === "json" ? "json" : "plain",
     drainDeadlineMs: readDrainDeadline(read),
     dns,
+    inpod: {
+      socketPath: read.text("INPOD_UDS") ?? "/var/run/ztunnel/ztunnel.sock",
+      portReuse: read.boolean("INPOD_PORT_REUSE", true),
+    },
+    workerThreads: readWorkerThreads(read, {
+      concurrency: proxyConfig.concurrency,
+      cpus: sources.cpus ?? 1,
+    }),
     tunnelDialer: read.choice("TUNNEL_DIALER", ["node", "deno"], "node"),
     ioProvider,
     native,
     inheritedListeners: readInheritedListeners(read),
     descriptorsMax: readDescriptorsMax(read),
-    proxyMetadata: proxyConfig.metadata,
-    warnings,
+    proxyMetadata: metadata,
+    notices,
   });
 }
 
 function readWorkload(read: EnvReader): WorkloadInfo {
-  if (read.choice("PROXY_MODE", ["dedicated", "shared"], "shared") === "shared") {
-    throw invalidConfiguration(
-      "PROXY_MODE=shared (the default) is not supported yet: set PROXY_MODE=dedicated and PROXY_WORKLOAD_INFO",
-    );
-  }
   const info = read.text("PROXY_WORKLOAD_INFO");
   if (info === null) {
     throw invalidConfiguration("PROXY_MODE=dedicated requires PROXY_WORKLOAD_INFO to be set");
@@ -248,11 +279,22 @@ function readWorkload(read: EnvReader): WorkloadInfo {
   return { namespace: parts[1]!, name: parts[2]!, serviceAccount: parts[3]! };
 }
 
-function readDns(read: EnvReader, proxyConfig: ProxyConfig): Config["dns"] {
-  const setting = (key: string) =>
-    read.text(`ISTIO_META_${key}`) ?? proxyConfig.metadata.get(key) ?? null;
-  const capture = setting("DNS_CAPTURE");
-  const address = setting("DNS_PROXY_ADDR") ?? `localhost:${PORTS.dns}`;
+/** Known when all three variables are set (spec/config-and-observability §2.2). */
+function readSelf(read: EnvReader, trustDomain: string): Config["self"] {
+  const name = read.text("POD_NAME");
+  const namespace = read.text("POD_NAMESPACE");
+  const serviceAccount = read.text("SERVICE_ACCOUNT");
+  if (name === null || namespace === null || serviceAccount === null) return null;
+  return {
+    workload: { namespace, name, serviceAccount },
+    identity: spiffeId({ trustDomain, namespace, serviceAccount }).uri,
+  };
+}
+
+/** @param metadata The merged proxy metadata, which `ISTIO_META_*` is part of. */
+function readDns(metadata: ReadonlyMap<string, string>): Config["dns"] {
+  const capture = metadata.get("DNS_CAPTURE") ?? null;
+  const address = metadata.get("DNS_PROXY_ADDR") ?? `localhost:${PORTS.dns}`;
   const local = /^localhost:(.*)$/.exec(address);
   const isAddress = local === null
     ? parseSocketAddress(address) !== null
@@ -262,18 +304,29 @@ function readDns(read: EnvReader, proxyConfig: ProxyConfig): Config["dns"] {
       `failed to parse DNS_PROXY_ADDR: ${address} (expected localhost:port or IP:port)`,
     );
   }
-  return { asked: capture === null || capture.toLowerCase() === "true", address };
+  return {
+    asked: capture === null || capture.toLowerCase() === "true",
+    explicit: capture !== null,
+    address,
+  };
 }
 
-/** §2.4. DNS alone would be a server once it is built; now it would be none. */
-function checkServers(proxyEnabled: boolean, dnsAsked: boolean): void {
-  if (proxyEnabled) return;
-  if (!dnsAsked) {
+/** §2.4. */
+function checkServers(
+  { proxyEnabled, dnsAsked, onDemand }: {
+    readonly proxyEnabled: boolean;
+    readonly dnsAsked: boolean;
+    readonly onDemand: boolean;
+  },
+): void {
+  if (!proxyEnabled && !dnsAsked) {
     throw new ConfigError("error parsing proxy config: ztunnel run without any servers enabled");
   }
-  throw invalidConfiguration(
-    "ENABLE_PROXY=false leaves only the DNS proxy, which is not supported yet",
-  );
+  if (dnsAsked && onDemand) {
+    throw new ConfigError(
+      "error parsing proxy config: DNS proxy does not currently support on-demand mode",
+    );
+  }
 }
 
 function readLocalMesh(read: EnvReader): LocalMesh | null {
@@ -286,145 +339,9 @@ function readLocalMesh(read: EnvReader): LocalMesh | null {
   return text === null ? null : { kind: "text", text };
 }
 
-/** XDS_ADDRESS, else ProxyConfig's address, else a default: until xDS exists only "" will do. */
-function refuseControlPlane(read: EnvReader, proxyConfig: ProxyConfig): void {
-  const address = read.text("XDS_ADDRESS") ?? proxyConfig.discoveryAddress;
-  if (address === "") return;
-  const asked = address === null ? "unset" : `set to ${checkedUri(address)}`;
-  throw invalidConfiguration(
-    `a control plane is not supported yet and XDS_ADDRESS is ${asked}: ` +
-      "set XDS_ADDRESS= (empty) and give the mesh with LOCAL_XDS_PATH",
-  );
-}
-
-/** The address with its scheme, which is https unless written. */
-function checkedUri(address: string): string {
-  const uri = address.includes("://") ? address : `https://${address}`;
-  if (!URL.canParse(uri)) throw new ConfigError(`invalid uri: ${address}`);
-  return uri;
-}
-
 function readFakeCa(read: EnvReader): Config["fakeCa"] {
-  const directory = read.text("FAKE_CA_DIR");
-  if (read.boolean("FAKE_CA", false)) {
-    return { directory: directory === "" ? null : directory };
-  }
-  const address = read.text("CA_ADDRESS");
-  if (address === "") {
-    throw invalidConfiguration(
-      "CA_ADDRESS is empty and FAKE_CA is not true: nobody would issue certificates",
-    );
-  }
-  const asked = address === null ? "" : ` (CA_ADDRESS is ${checkedUri(address)})`;
-  throw invalidConfiguration(
-    `certificates from a CA are not supported yet${asked}: set FAKE_CA=true`,
-  );
-}
-
-/** What would be weaker than asked for if it were passed over. */
-function refuseUnbuilt(read: EnvReader): void {
-  if ((read.text("CRL_PATH") ?? "") !== "") {
-    throw invalidConfiguration("revocation lists are not supported yet: unset CRL_PATH");
-  }
-}
-
-/** `true` demands transparent listeners, which only the native network can open (spec/data-path §3.5). */
-function readOriginalSource(read: EnvReader, ioProvider: Config["ioProvider"]): boolean | null {
-  const asked = read.boolean("ENABLE_ORIG_SRC", null);
-  if (asked !== true || ioProvider === "native") return asked;
-  throw invalidConfiguration(
-    "ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
-  );
-}
-
-function readIoProvider(read: EnvReader): Config["ioProvider"] {
-  return read.choice("IO_PROVIDER", ["deno", "native"], "deno");
-}
-
-/**
- * Of the settings, those of the native network; null where it is not asked for. For `version`, which says what the
- * network runs on without a proxy's other settings.
- * @throws {ConfigError} as {@link readConfig}.
- */
-export function readNativeSettings(env: Environment): NativeSettings | null {
-  const read = new EnvReader(env);
-  return readNative(read, readIoProvider(read), []);
-}
-
-/** What would be weaker than asked for with the runtime's own sockets is refused; the rest is said. */
-function readNative(
-  read: EnvReader,
-  ioProvider: Config["ioProvider"],
-  warnings: string[],
-): NativeSettings | null {
-  const settings = {
-    openSslLibDir: read.text("OPENSSL_LIB_DIR") || null,
-    tls12: read.exactlyTrue("TLS12_ENABLED"),
-    pqc: read.text("COMPLIANCE_POLICY") === "pqc",
-    fips: readFips(read),
-    packetMark: read.integer("PACKET_MARK", null, { max: U32_LIMIT }) || null,
-  };
-  if (ioProvider === "native") return settings;
-  if (settings.pqc) {
-    throw invalidConfiguration(
-      "COMPLIANCE_POLICY=pqc needs IO_PROVIDER=native: key exchange cannot be chosen in the runtime's own TLS",
-    );
-  }
-  if (settings.fips !== null) {
-    throw invalidConfiguration(
-      "FIPS_MODULE_PATH needs IO_PROVIDER=native: the runtime's own TLS loads no provider",
-    );
-  }
-  if (settings.packetMark !== null) {
-    throw invalidConfiguration(
-      "PACKET_MARK needs IO_PROVIDER=native: the runtime's own sockets cannot be marked",
-    );
-  }
-  if (settings.tls12) {
-    warnings.push("TLS12_ENABLED has no effect with IO_PROVIDER=deno: TLS 1.3 only");
-  }
-  return null;
-}
-
-function readListeners(
-  read: EnvReader,
-  proxyConfig: ProxyConfig,
-  families: {
-    readonly ipv6Enabled: boolean;
-    readonly loopbackIpv6: boolean;
-    readonly socks5: boolean;
-  },
-): Listeners {
-  const { ipv6Enabled, loopbackIpv6, socks5 } = families;
-  const bind = readBindAddress(read, ipv6Enabled);
-  const wildcard = bind ?? (ipv6Enabled ? "::" : "0.0.0.0");
-  const loopbacks = ipv6Enabled && loopbackIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
-  const at = (port: number): SocketAddress => ({ ip: wildcard, port });
-  // Neither asks who is calling: whoever reaches them speaks for the workload, or ends the proxy.
-  const near = bind !== null && isLoopback(bind) ? bind : null;
-  const adminPort = proxyConfig.adminPort ?? PORTS.admin;
-  return {
-    inbound: at(PORTS.inbound),
-    inboundPlaintext: at(PORTS.inboundPlaintext),
-    outbound: at(PORTS.outbound),
-    socks5: socks5 ? { ip: near ?? "127.0.0.1", port: PORTS.socks5 } : null,
-    admin: (near === null ? loopbacks : [near]).map((ip) => ({ ip, port: adminPort })),
-    stats: at(proxyConfig.statsPort ?? PORTS.stats),
-    readiness: at(PORTS.readiness),
-  };
-}
-
-function readBindAddress(read: EnvReader, ipv6Enabled: boolean): string | null {
-  const text = read.text("BIND_ADDRESS");
-  if (text === null) return null;
-  const ip = parseIp(text);
-  if (ip === null) {
-    throw invalidVariable("BIND_ADDRESS", text, "provided string was not an IP address");
-  }
-  if (isIpv6(ip) && !ipv6Enabled) {
-    throw invalidConfiguration(`BIND_ADDRESS=${text} needs IPv6, but IPV6_ENABLED=false`);
-  }
-  return ip;
+  const directory = read.text("FAKE_CA_DIR") || null;
+  return read.boolean("FAKE_CA", false) ? { directory } : null;
 }
 
 /** Bounds: RFC 9113 §6.5.2 and §6.9.2. */
@@ -443,14 +360,6 @@ function readHttp2(read: EnvReader): Config["http2"] {
       most: 16_777_215,
     }),
   };
-}
-
-function readFips(read: EnvReader): NativeSettings["fips"] {
-  const modulePath = read.text("FIPS_MODULE_PATH") || null;
-  const configPath = read.text("FIPS_CONFIG_PATH") || null;
-  if (modulePath !== null) return { modulePath, configPath };
-  if (configPath === null) return null;
-  throw invalidConfiguration("FIPS_CONFIG_PATH is set and FIPS_MODULE_PATH is not");
 }
 
 type KeepaliveTiming = NonNullable<Config["keepalive"]>;
@@ -496,12 +405,4 @@ function readDrainDeadline(read: EnvReader): number {
 function readDescriptorsMax(read: EnvReader): number | null {
   if (read.text("DESCRIPTORS_MAX") === "unlimited") return null;
   return read.integer("DESCRIPTORS_MAX", null, { max: U32_LIMIT, least: 128 });
-}
-
-/** Freezes plain objects and lists all the way down; maps and sets are read-only by type. */
-function freeze<Value extends object>(value: Value): Value {
-  for (const member of Object.values(value)) {
-    if (typeof member === "object" && member !== null && !Object.isFrozen(member)) freeze(member);
-  }
-  return Object.freeze(value);
 }

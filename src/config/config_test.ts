@@ -4,6 +4,9 @@ import { type ConfigSources, readConfig } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { CONFIG_VARIABLES } from "./variables.ts";
 
+/** A certificate as far as settings look at it. */
+const PEM = "-----BEGIN CERTIFICATE-----";
+
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** The least that starts. */
@@ -32,9 +35,13 @@ Deno.test("readConfig() has the original's defaults", () => {
   assertEquals(rest, {
     mode: "dedicated",
     workload: { namespace: "default", name: "a", serviceAccount: "default" },
+    self: null,
     proxyEnabled: true,
     localMesh: null,
+    xds: null,
+    ca: null,
     fakeCa: { directory: null },
+    crlPath: null,
     ipv6Enabled: true,
     network: "",
     nodeName: null,
@@ -42,6 +49,7 @@ Deno.test("readConfig() has the original's defaults", () => {
     descriptorsMax: null,
     clusterDomain: "cluster.local",
     trustDomain: "cluster.local",
+    preferredServiceNamespace: null,
     secretTtlMs: 86_400_000,
     pool: { streamsMax: 100, idleMs: 300_000 },
     http2: {
@@ -57,13 +65,15 @@ Deno.test("readConfig() has the original's defaults", () => {
     logFilter: "info",
     logFormat: "plain",
     drainDeadlineMs: 5_000,
-    dns: { asked: true, address: "localhost:15053" },
+    dns: { asked: true, explicit: false, address: "localhost:15053" },
+    inpod: { socketPath: "/var/run/ztunnel/ztunnel.sock", portReuse: true },
+    workerThreads: 2,
     tunnelDialer: "node",
     ioProvider: "deno",
     native: null,
     inheritedListeners: null,
     userTimeoutMs: null,
-    warnings: [],
+    notices: [],
   });
   assertEquals(listeners, {
     inbound: { ip: "::", port: 15008 },
@@ -83,7 +93,7 @@ Deno.test("readConfig() gives a frozen value", () => {
   assertEquals(Object.isFrozen(frozen), true);
   assertThrows(() => Object.assign(frozen.pool, { idleMs: 1 }), TypeError);
   assertThrows(() => Object.assign(frozen.listeners.inbound, { port: 1 }), TypeError);
-  assertThrows(() => (frozen.warnings as string[]).push("x"), TypeError);
+  assertThrows(() => (frozen.notices as unknown[]).push("x"), TypeError);
 });
 
 Deno.test.each([
@@ -103,18 +113,6 @@ Deno.test.each([
     expected: "invalid env var PROXY_MODE=x (PROXY_MODE must be one of dedicated, shared)",
   },
   {
-    name: "shared mode",
-    variables: { PROXY_MODE: "shared" },
-    expected:
-      "invalid configuration: PROXY_MODE=shared (the default) is not supported yet: set PROXY_MODE=dedicated and PROXY_WORKLOAD_INFO",
-  },
-  {
-    name: "shared mode by default",
-    variables: { PROXY_MODE: undefined },
-    expected:
-      "invalid configuration: PROXY_MODE=shared (the default) is not supported yet: set PROXY_MODE=dedicated and PROXY_WORKLOAD_INFO",
-  },
-  {
     name: "dedicated mode without workload",
     variables: { PROXY_WORKLOAD_INFO: undefined },
     expected: "invalid configuration: PROXY_MODE=dedicated requires PROXY_WORKLOAD_INFO to be set",
@@ -130,59 +128,15 @@ Deno.test.each([
     expected: "invalid configuration: only one of LOCAL_XDS_PATH or LOCAL_XDS may be set",
   },
   {
-    name: "a control plane",
-    variables: { XDS_ADDRESS: "istiod.istio-system.svc:15012" },
-    expected:
-      "invalid configuration: a control plane is not supported yet and XDS_ADDRESS is set to https://istiod.istio-system.svc:15012: " +
-      "set XDS_ADDRESS= (empty) and give the mesh with LOCAL_XDS_PATH",
-  },
-  {
-    name: "a control plane by default",
-    variables: { XDS_ADDRESS: undefined },
-    expected:
-      "invalid configuration: a control plane is not supported yet and XDS_ADDRESS is unset: " +
-      "set XDS_ADDRESS= (empty) and give the mesh with LOCAL_XDS_PATH",
-  },
-  {
-    name: "a control plane by ProxyConfig",
-    variables: { XDS_ADDRESS: undefined, PROXY_CONFIG: "{discoveryAddress: istiod:15012}" },
-    expected:
-      "invalid configuration: a control plane is not supported yet and XDS_ADDRESS is set to https://istiod:15012: " +
-      "set XDS_ADDRESS= (empty) and give the mesh with LOCAL_XDS_PATH",
-  },
-  {
     name: "no address",
     variables: { XDS_ADDRESS: "https://" },
     expected: "invalid uri: https://",
-  },
-  {
-    name: "no CA",
-    variables: { FAKE_CA: undefined },
-    expected:
-      "invalid configuration: certificates from a CA are not supported yet: set FAKE_CA=true",
-  },
-  {
-    name: "a CA",
-    variables: { FAKE_CA: "false", CA_ADDRESS: "istiod:15012" },
-    expected:
-      "invalid configuration: certificates from a CA are not supported yet (CA_ADDRESS is https://istiod:15012): set FAKE_CA=true",
   },
   {
     name: "an empty CA",
     variables: { FAKE_CA: undefined, CA_ADDRESS: "" },
     expected:
       "invalid configuration: CA_ADDRESS is empty and FAKE_CA is not true: nobody would issue certificates",
-  },
-  {
-    name: "revocation lists",
-    variables: { CRL_PATH: "/crl.pem" },
-    expected: "invalid configuration: revocation lists are not supported yet: unset CRL_PATH",
-  },
-  {
-    name: "original source addresses on the runtime's sockets",
-    variables: { ENABLE_ORIG_SRC: "true" },
-    expected:
-      "invalid configuration: ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
   },
   {
     name: "a compliance policy in the runtime's TLS",
@@ -216,12 +170,6 @@ Deno.test.each([
     name: "no servers",
     variables: { ENABLE_PROXY: "false", ISTIO_META_DNS_CAPTURE: "false" },
     expected: "error parsing proxy config: ztunnel run without any servers enabled",
-  },
-  {
-    name: "DNS alone",
-    variables: { ENABLE_PROXY: "false" },
-    expected:
-      "invalid configuration: ENABLE_PROXY=false leaves only the DNS proxy, which is not supported yet",
   },
   {
     name: "a DNS address",
@@ -310,12 +258,8 @@ Deno.test.each([
   { value: "1", asked: false },
   { value: "", asked: false },
 ])("readConfig() ISTIO_META_DNS_CAPTURE=$value", ({ value, asked }) => {
-  const { dns, warnings } = config({ ISTIO_META_DNS_CAPTURE: value });
-  assertEquals(dns.asked, asked);
-  assertEquals(
-    warnings,
-    asked ? ["the DNS proxy is not supported yet: ISTIO_META_DNS_CAPTURE has no effect"] : [],
-  );
+  const { dns } = config({ ISTIO_META_DNS_CAPTURE: value });
+  assertEquals([dns.asked, dns.explicit], [asked, true]);
 });
 
 Deno.test("readConfig() takes DNS settings and ports from ProxyConfig, variables first", () => {
@@ -324,11 +268,15 @@ Deno.test("readConfig() takes DNS settings and ports from ProxyConfig, variables
   const { dns, listeners } = config({ PROXY_CONFIG: '{"proxyAdminPort":15999}' }, {
     meshConfigText,
   });
-  assertEquals(dns, { asked: false, address: "10.0.0.1:53" });
+  assertEquals(dns, { asked: false, explicit: true, address: "10.0.0.1:53" });
   assertEquals(listeners.stats.port, 15888);
   assertEquals(listeners.admin.map(({ port }) => port), [15999, 15999]);
   const variables = { ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_PROXY_ADDR: "[::1]:5353" };
-  assertEquals(config(variables, { meshConfigText }).dns, { asked: true, address: "[::1]:5353" });
+  assertEquals(config(variables, { meshConfigText }).dns, {
+    asked: true,
+    explicit: true,
+    address: "[::1]:5353",
+  });
 });
 
 Deno.test("readConfig() splits PROXY_WORKLOAD_INFO at the first two slashes", () => {
@@ -414,7 +362,7 @@ Deno.test("readConfig() takes the rest as it is", () => {
   assertEquals(all.descriptorsMax, 1_024);
   assertEquals(config({ DESCRIPTORS_MAX: "unlimited" }).descriptorsMax, null);
   assertEquals(all.localMesh, { kind: "file", path: "mesh.yaml" });
-  assertEquals(all.fakeCa.directory, "ca");
+  assertEquals(all.fakeCa, { directory: "ca" });
   assertEquals([all.nodeName, all.network, all.clusterDomain, all.trustDomain], [
     "n1",
     "net",
@@ -467,9 +415,9 @@ Deno.test.each([
   { name: "any word but true", variables: { TLS12_ENABLED: "yes" }, said: false },
   { name: "true, which the runtime's TLS has no switch for", variables: TLS12, said: true },
 ])("readConfig() takes TLS12_ENABLED with $name", ({ variables, said }) => {
-  const { native, warnings } = config(variables);
+  const { native, notices } = config(variables);
   assertEquals(native, null);
-  assertEquals(warnings.some((line) => line.startsWith("TLS12_ENABLED has no effect")), said);
+  assertEquals(notices.some(({ text }) => text.startsWith("TLS12_ENABLED has no effect")), said);
 });
 
 Deno.test("readConfig() computes TCP_USER_TIMEOUT from the keepalive timing", () => {
@@ -499,7 +447,15 @@ Deno.test("CONFIG_VARIABLES lists every variable that readConfig() asks for, and
   };
   readConfig(recording(LEAST));
   readConfig(recording({ ...LEAST, IO_PROVIDER: "native", LISTEN_FDS: "1" }));
-  assertThrows(() => readConfig(recording({ ...LEAST, FAKE_CA: "false" })), ConfigError);
+  readConfig(
+    recording({
+      ...LEAST,
+      XDS_ADDRESS: undefined,
+      FAKE_CA: "false",
+      XDS_ROOT_CA: PEM,
+      CA_ROOT_CA: PEM,
+    }),
+  );
   assertEquals([...asked].sort(), CONFIG_VARIABLES.map(({ name }) => name).sort());
 });
 

@@ -7,9 +7,26 @@ export class ConfigError extends ProxyError {
   readonly code = "CONFIG_INVALID";
 }
 
-/** `invalid env var NAME=value (reason)`. */
+/** A line for the log about settings that can be used all the same. */
+export interface Notice {
+  /** As logged. */
+  readonly level: "warn" | "error";
+  /** Without secrets. */
+  readonly text: string;
+}
+
+/** Longest part of a value that a text repeats, in UTF-16 units. */
+export const VALUE_SHOWN_CHARS_MAX = 1_024;
+
+/** A value as texts repeat it: cut where it is longer than VALUE_SHOWN_CHARS_MAX. */
+export function shownValue(value: string): string {
+  if (value.length <= VALUE_SHOWN_CHARS_MAX) return value;
+  return `${value.slice(0, VALUE_SHOWN_CHARS_MAX)}…`;
+}
+
+/** `invalid env var NAME=value (reason)`. Not for variables that hold secrets. */
 export function invalidVariable(name: string, value: string, reason: string): ConfigError {
-  return new ConfigError(`invalid env var ${name}=${value} (${reason})`);
+  return new ConfigError(`invalid env var ${name}=${shownValue(value)} (${reason})`);
 }
 
 /** `invalid configuration: reason`. */

@@ -10,6 +10,8 @@ export interface ProxyConfig {
   readonly discoveryAddress: string | null;
   readonly adminPort: number | null;
   readonly statsPort: number | null;
+  /** Worker threads; 0: as many as there are CPUs. */
+  readonly concurrency: number | null;
   /** Keys without a leading `ISTIO_META_`. */
   readonly metadata: ReadonlyMap<string, string>;
 }
@@ -37,6 +39,7 @@ export function readProxyConfig(
     discoveryAddress: fromEnv.discoveryAddress ?? fromMesh.discoveryAddress,
     adminPort: fromEnv.adminPort ?? fromMesh.adminPort,
     statsPort: fromEnv.statsPort ?? fromMesh.statsPort,
+    concurrency: fromEnv.concurrency ?? fromMesh.concurrency,
     metadata,
   };
 }
@@ -45,6 +48,7 @@ const EMPTY: ProxyConfig = {
   discoveryAddress: null,
   adminPort: null,
   statsPort: null,
+  concurrency: null,
   metadata: new Map(),
 };
 
@@ -62,8 +66,9 @@ function readSource(prefix: string, read: () => Mapping): ProxyConfig {
     const map = read();
     return {
       discoveryAddress: textOf(map, "discoveryAddress"),
-      adminPort: portOf(map, "proxyAdminPort"),
-      statsPort: portOf(map, "statsPort"),
+      adminPort: u16Of(map, "proxyAdminPort", "a port"),
+      statsPort: u16Of(map, "statsPort", "a port"),
+      concurrency: u16Of(map, "concurrency", "a number"),
       metadata: metadataOf(map.proxyMetadata),
     };
   } catch (error) {
@@ -88,11 +93,11 @@ function textOf(map: Mapping, key: string): string | null {
   return value;
 }
 
-function portOf(map: Mapping, key: string): number | null {
+function u16Of(map: Mapping, key: string, what: string): number | null {
   const value = map[key];
   if (value === undefined || value === null) return null;
   if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 65_535) {
-    throw new Error(`${key}: expected a port from 0 to 65535`);
+    throw new Error(`${key}: expected ${what} from 0 to 65535`);
   }
   return value;
 }

@@ -25,12 +25,13 @@ Deno.test.each([
   { name: "nothing", meshText: null, envText: null },
   { name: "an empty variable", meshText: null, envText: "" },
   { name: "an empty file", meshText: "", envText: null },
-  { name: "other keys", meshText: "{rootNamespace: x}", envText: "{concurrency: 2, x: y}" },
+  { name: "other keys", meshText: "{rootNamespace: x}", envText: "{holdApplication: 2, x: y}" },
 ])("readProxyConfig() of $name", ({ meshText, envText }) => {
   assertEquals(readProxyConfig({ meshText, envText }), {
     discoveryAddress: null,
     adminPort: null,
     statsPort: null,
+    concurrency: null,
     metadata: new Map(),
   });
 });
