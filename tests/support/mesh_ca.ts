@@ -34,8 +34,12 @@ export interface TestLeafFiles {
 
 /** What a leaf says; a valid one for both directions unless told otherwise. */
 export interface LeafOptions {
-  /** URI SANs, in this order; none leaves the extension out. */
+  /** URI SANs, in this order; no name at all leaves the extension out. */
   readonly uris: readonly string[];
+  /** DNS SANs, after the URIs. */
+  readonly dnsNames?: readonly string[];
+  /** IPv4 SANs, last. */
+  readonly ips?: readonly string[];
   readonly notBeforeMs?: number;
   readonly notAfterMs?: number;
   readonly usages?: readonly ExtendedUsage[];
@@ -84,10 +88,13 @@ export class MeshCa {
         sequence(...usages.map((usage) => der(0x06, [...OID[usage]]))),
       ),
     ];
-    if (options.uris.length > 0) {
-      const names = options.uris.map((uri) => der(0x86, [...new TextEncoder().encode(uri)]));
-      extensions.push(extension(OID.subjectAltName, sequence(...names)));
-    }
+    const text = (tag: number, name: string) => der(tag, [...new TextEncoder().encode(name)]);
+    const names = [
+      ...options.uris.map((uri) => text(0x86, uri)),
+      ...(options.dnsNames ?? []).map((name) => text(0x82, name)),
+      ...(options.ips ?? []).map((ip) => der(0x87, ip.split(".").map(Number))),
+    ];
+    if (names.length > 0) extensions.push(extension(OID.subjectAltName, sequence(...names)));
     const certificate = await sign(this.#keys.privateKey, {
       issuer: this.#name,
       subject: sequence(),
