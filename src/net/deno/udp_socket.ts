@@ -103,8 +103,8 @@ class DenoUdpSocket implements UdpSocket, Cancel {
 
   send(bytes: Uint8Array, target: SocketAddress): void {
     if (this.#state !== "open") return;
-    // The runtime reads the bytes when it comes to it.
-    this.#socket.send(bytes.slice(), target.port, target.ip, (error) => {
+    // A copy, since the runtime reads the bytes when it comes to it; `slice()` of a Buffer would be none.
+    this.#socket.send(new Uint8Array(bytes), target.port, target.ip, (error) => {
       if (error === null || error === undefined || this.#state !== "open") return;
       const host = formatAddress(target);
       const isOurs = isPermissionMissing(error) || isDenied(host);

@@ -1,4 +1,5 @@
 // Tests of udp_socket.ts, on real sockets of loopback.
+import { Buffer } from "node:buffer";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import type { SocketAddress } from "../../base/address.ts";
 import { NetError, ProxyError } from "../../base/errors.ts";
@@ -40,7 +41,7 @@ Deno.test.each([{ ip: "127.0.0.1" }, { ip: "::1" }])(
     }, { ip, port: 0 });
     const client = await open(udp, IGNORE, { ip, port: 0 });
     assertEquals(udp.openUdpSockets, 2);
-    const bytes = new TextEncoder().encode("hello");
+    const bytes = Buffer.from("hello");
     client.send(bytes, server.local);
     bytes.fill(0); // They were lent for the call only.
     assertEquals(await received.promise, { text: "hello", source: client.local });
