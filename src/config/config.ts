@@ -3,7 +3,13 @@ import { parsePort, parseSocketAddress } from "../base/address.ts";
 import { spiffeId } from "../tls/spiffe_id.ts";
 import { type CaConfig, readCa, readToken, readXds, type XdsConfig } from "./control_plane.ts";
 import { type Environment, EnvReader, U16_LIMIT, U32_LIMIT, U64_LIMIT } from "./env_reader.ts";
-import { ConfigError, invalidConfiguration, invalidVariable, type Notice } from "./errors.ts";
+import {
+  ConfigError,
+  invalidConfiguration,
+  invalidVariable,
+  type Notice,
+  shownValue,
+} from "./errors.ts";
 import { freeze } from "./freeze.ts";
 import { type Listeners, PORTS, readListeners } from "./listeners.ts";
 import { PrefixedVariables } from "./metadata.ts";
@@ -301,7 +307,7 @@ function readDns(metadata: ReadonlyMap<string, string>): Config["dns"] {
     : parsePort(local[1]!) !== null;
   if (!isAddress) {
     throw invalidConfiguration(
-      `failed to parse DNS_PROXY_ADDR: ${address} (expected localhost:port or IP:port)`,
+      `failed to parse DNS_PROXY_ADDR: ${shownValue(address)} (expected localhost:port or IP:port)`,
     );
   }
   return {

@@ -127,7 +127,7 @@ export function readToken(
   const value = read.text("AUTH_TOKEN");
   if (value === null) return exists(TOKEN_PATH) ? { kind: "file", path: TOKEN_PATH } : null;
   if (exists(value)) return { kind: "file", path: value };
-  const token = value.replace(/[\r\n]+$/, "");
+  const token = withoutEndOfLine(value);
   if (!/^[\x21-\x7e]*$/.test(token)) {
     throw invalidConfiguration(
       "AUTH_TOKEN names no file and is no token: it has characters that a header cannot have",
@@ -138,6 +138,11 @@ export function readToken(
     notices.push({ level: "warn", text });
   }
   return { kind: "text", token };
+}
+
+/** A token that came out of a file by a shell may have one end of line, which no header can have. */
+function withoutEndOfLine(text: string): string {
+  return text.replace(/\r?\n$/, "");
 }
 
 function defaultAddress(read: EnvReader): string {

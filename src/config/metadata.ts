@@ -92,7 +92,7 @@ export class PrefixedVariables {
         throw new ConfigError(`failed to parse header key: ${name}`);
       }
       if (!/^[\t\x20-\x7e]*$/.test(value)) {
-        throw new ConfigError(`failed to parse header value: of ${name}, which is not shown`);
+        throw new ConfigError(`failed to parse header value: <value of ${name}>`);
       }
       if (RESERVED_HEADERS.has(header)) {
         notices.push({

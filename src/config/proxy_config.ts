@@ -30,7 +30,7 @@ export function readProxyConfig(
   const fromMesh = readMesh(sources.meshText);
   const fromEnv = sources.envText === null || sources.envText === ""
     ? EMPTY
-    : readSource("failed parsing proxy config env", () => mappingOf(parse(sources.envText!)));
+    : readSource("failed parsing proxy config env", () => mappingOf(parseYaml(sources.envText!)));
   const metadata = new Map<string, string>();
   for (const [key, value] of new Map([...fromMesh.metadata, ...fromEnv.metadata])) {
     metadata.set(key.replace(/^ISTIO_META_/, ""), value);
@@ -56,8 +56,13 @@ function readMesh(text: string | null): ProxyConfig {
   if (text === null) return EMPTY;
   return readSource(
     `failed parsing mesh config file ${MESH_CONFIG_PATH}`,
-    () => mappingOf(mappingOf(parse(text)).defaultConfig),
+    () => mappingOf(mappingOf(parseYaml(text)).defaultConfig),
   );
+}
+
+/** Errors are thrown; warnings would be printed by the parser itself, past the log. */
+function parseYaml(text: string): unknown {
+  return parse(text, { logLevel: "error" });
 }
 
 /** Reads one source; whatever is wrong with it becomes one line. */

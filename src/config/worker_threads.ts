@@ -32,7 +32,7 @@ function readAsked(read: EnvReader, cpus: number): number | null {
     const threads = read.integer(name, null, { max: U64_LIMIT });
     return threads === 0 ? cpus : threads;
   }
-  const percent = /^\+?(\d+\.?\d*|\.\d+)%$/.test(value) ? Number(value.slice(0, -1)) : NaN;
+  const percent = decimal(value.slice(0, -1));
   if (!(percent > 0 && percent <= 100)) {
     throw invalidVariable(name, value, "percentage must be between 0 and 100");
   }
@@ -47,10 +47,16 @@ function fromConcurrency(concurrency: number | null, cpus: number): number | nul
 function readCpus(read: EnvReader, name: string): number | null {
   const value = read.text(name);
   if (value === null) return null;
-  const match = /^\+?(\d+\.?\d*|\.\d+)(m?)$/.exec(value);
-  const cpus = match === null ? 0 : Math.ceil(Number(match[1]) / (match[2] === "m" ? 1_000 : 1));
-  if (cpus <= 0 || !Number.isFinite(cpus)) {
+  const cpus = value.endsWith("m")
+    ? Math.ceil(decimal(value.slice(0, -1)) / 1_000)
+    : Math.ceil(decimal(value));
+  if (!(cpus > 0 && cpus < Infinity)) {
     throw invalidVariable(name, value, "must be a positive CPU quantity");
   }
   return cpus;
+}
+
+/** Digits, with a fraction or not; NaN for anything else. */
+function decimal(text: string): number {
+  return /^\+?(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
 }
