@@ -1,0 +1,203 @@
+// The next mesh, while it is being made: resources go in one by one, readers go on with the last one (§3.4–3.6).
+import { policyKey } from "../rbac/judge.ts";
+import type { Policy } from "../rbac/policy.ts";
+import type { MeshUpdate } from "./mesh_update.ts";
+import { MapOwner } from "./persistent_map.ts";
+import { PolicyIndex } from "./policy_index.ts";
+import type { MeshResources, Service, Workload } from "./resources.ts";
+import { serviceKey } from "./resources.ts";
+import { isSameValue } from "./same_value.ts";
+import { ServiceIndex } from "./service_index.ts";
+import type { Warn } from "./service_slot.ts";
+import { Touched } from "./touched.ts";
+import { carryFacts } from "./workload_facts.ts";
+import { WorkloadIndex } from "./workload_index.ts";
+
+/** The indexes of one mesh. */
+export class MeshIndexes {
+  readonly workloads: WorkloadIndex;
+  readonly services: ServiceIndex;
+  readonly policies: PolicyIndex;
+
+  constructor(
+    { workloads, services, policies }: {
+      readonly workloads: WorkloadIndex;
+      readonly services: ServiceIndex;
+      readonly policies: PolicyIndex;
+    },
+  ) {
+    this.workloads = workloads;
+    this.services = services;
+    this.policies = policies;
+  }
+
+  static empty(): MeshIndexes {
+    const workloads = new WorkloadIndex();
+    return new MeshIndexes({
+      workloads,
+      services: new ServiceIndex(),
+      policies: new PolicyIndex(),
+    });
+  }
+}
+
+/** Which indexes a draft changes. */
+export type DraftScope = MeshUpdate["kind"] | "everything";
+
+/**
+ * One change of the mesh. Its steps are generators that stop after each resource, so that whoever runs them may rest;
+ * nobody sees anything before {@link MeshDraft.finish}.
+ */
+export class MeshDraft {
+  readonly #before: MeshIndexes;
+  readonly #after: MeshIndexes;
+  readonly #warn: Warn;
+  readonly #touched: Touched;
+  #hasNewWorkload = false;
+
+  /** @param options.scope "everything": nothing stays of `before`, but what is given again as it was is kept as it is. */
+  constructor(
+    before: MeshIndexes,
+    { scope, warn }: { readonly scope: DraftScope; readonly warn: Warn },
+  ) {
+    const owner = new MapOwner();
+    this.#before = before;
+    this.#warn = warn;
+    this.#touched = new Touched({ everything: scope === "everything" });
+    const { workloads, services, policies } = before;
+    if (scope === "everything") {
+      this.#after = new MeshIndexes({
+        workloads: new WorkloadIndex().fork(owner),
+        services: new ServiceIndex().fork(owner),
+        policies: policies.successor(owner),
+      });
+    } else if (scope === "addresses") {
+      this.#after = new MeshIndexes({
+        workloads: workloads.fork(owner),
+        services: services.fork(owner),
+        policies,
+      });
+    } else {
+      this.#after = new MeshIndexes({ workloads, services, policies: policies.fork(owner) });
+    }
+  }
+
+  /** All that is set, in order, then all that is removed (§1.6). */
+  *apply(update: MeshUpdate): Generator<void, void, void> {
+    if (update.kind === "policies") {
+      for (const { name, policy } of update.set) {
+        this.#setPolicy(name, policy);
+        yield;
+      }
+      for (const name of update.removed) {
+        this.#after.policies.delete(name, this.#touched);
+        yield;
+      }
+      return;
+    }
+    for (const resource of update.set) {
+      if (resource.kind === "service") this.#setService(resource.service);
+      else this.#setWorkload(resource.workload.uid, resource.workload);
+      yield;
+    }
+    for (const name of update.removed) {
+      this.#remove(name);
+      yield;
+    }
+  }
+
+  /** Workloads without uid are kept apart, as a file may have several. */
+  *fill({ workloads, services, policies }: MeshResources): Generator<void, void, void> {
+    let nameless = 0;
+    for (const workload of workloads) {
+      this.#setWorkload(workload.uid === "" ? `\0${nameless++}` : workload.uid, workload);
+      yield;
+    }
+    for (const policy of policies) {
+      this.#setPolicy(policyKey(policy), policy);
+      yield;
+    }
+    for (const service of services) {
+      this.#setService(service);
+      yield;
+    }
+  }
+
+  /** The mesh with all that was done; the draft is used up. */
+  finish(): MeshIndexes {
+    const { workloads, services, policies } = this.#after;
+    workloads.freeze();
+    services.freeze();
+    policies.freeze();
+    return this.#after;
+  }
+
+  /** What changed; null: anything may have. */
+  get touched(): readonly string[] | null {
+    return this.#touched.keys();
+  }
+
+  /** True when somebody may have come who is waited for (§3.7). */
+  get hasNewWorkload(): boolean {
+    return this.#hasNewWorkload;
+  }
+
+  #setWorkload(key: string, workload: Workload): void {
+    const { workloads, services, policies } = this.#after;
+    const present = workloads.entry(key);
+    const last = (present ?? this.#before.workloads.entry(key))?.workload;
+    const isSame = last !== undefined && isSameValue(last, workload);
+    const isChanged = present === undefined || !isSame;
+    if (present !== undefined) {
+      services.removeWorkload(present, isChanged, this.#touched);
+      workloads.remove(present, isChanged, this.#touched);
+    }
+    if (last !== undefined && !isSame) {
+      carryFacts(last, workload);
+      policies.carry(last, workload);
+    }
+    const entry = workloads.insert(key, isSame ? last : workload, isChanged, this.#touched);
+    services.addWorkload(entry, isChanged, this.#touched);
+    if (isChanged) this.#hasNewWorkload = true;
+  }
+
+  #setService(service: Service): void {
+    const { workloads, services } = this.#after;
+    const key = serviceKey(service);
+    const present = services.byKey(key)?.slot ?? null;
+    const last = present ?? this.#before.services.byKey(key)?.slot ?? null;
+    const isSame = last !== null && isSameValue(last.service, service);
+    services.insert(isSame ? last.service : service, {
+      isChanged: present === null || !isSame,
+      before: last,
+      warn: this.#warn,
+      entryOf: (uid) => uid === "" ? undefined : workloads.entry(uid),
+      touched: this.#touched,
+    });
+  }
+
+  #setPolicy(key: string, policy: Policy): void {
+    const last = this.#before.policies.byKey(key);
+    const kept = last !== null && isSameValue(last, policy) ? last : policy;
+    this.#after.policies.set(key, kept, this.#touched);
+  }
+
+  /** By the rules of §3.4: a workload's uid, else a service's key. */
+  #remove(name: string): void {
+    const { workloads, services } = this.#after;
+    const entry = workloads.entry(name);
+    if (entry !== undefined) {
+      services.removeWorkload(entry, true, this.#touched);
+      workloads.remove(entry, true, this.#touched);
+      return;
+    }
+    const slash = name.indexOf("/");
+    if (slash < 0) {
+      this.#warn(`tried to remove ${JSON.stringify(name)}, which is not a resource name`);
+    } else if (name.includes("/", slash + 1)) {
+      return; // The uid of a workload that was not known.
+    } else if (!services.remove(name, true, this.#touched)) {
+      this.#warn(`tried to remove service keyed by ${name}, but it was not found`);
+    }
+  }
+}
