@@ -1,7 +1,12 @@
 // Which endpoints of a service may be chosen, by which port and IP (spec/data-path §2.5).
 import { isIpv6 } from "../base/address.ts";
 import type { Endpoint, KnownService } from "./mesh_view.ts";
-import type { PortMap, RoutingScope, Service, Workload } from "./resources.ts";
+import type { LoadBalancer, PortMap, RoutingScope, Service, Workload } from "./resources.ts";
+import { serviceKey } from "./resources.ts";
+import type { EndpointReason, Recorder } from "./trace.ts";
+
+/** Standard: the service must have the port. Waypoint: an application tunnel does as well (§3.10). */
+export type PortMode = "standard" | "waypoint";
 
 /** An endpoint that may be drawn, in proportion to its workload's capacity. */
 export interface Eligible {
@@ -11,34 +16,74 @@ export interface Eligible {
 }
 
 /**
- * The endpoints among which one is drawn (L1 to L9), in the order of the mesh; none: no upstream.
- * @param port The service port the application dialled.
+ * The endpoints among which one is drawn (L1 to L9), in the order of the mesh; none: no upstream. An endpoint without
+ * a target port is not drawn either, where the original draws it and then fails.
+ * @param port The service port the application dialled, or that of the reference.
  */
 export function eligibleEndpoints(
   source: Workload,
-  { service, endpoints }: KnownService,
+  known: KnownService,
   port: number,
+  mode: PortMode = "standard",
+  trace: Recorder = null,
 ): Eligible[] {
-  if (!service.ports.has(port)) return []; // L1
-  const healthy = (endpoint: Endpoint) =>
-    endpoint.healthy || service.loadBalancer?.healthPolicy === "AllowAll"; // L5
-  let best: { readonly workload: Workload; readonly ports: PortMap }[] = [];
+  const { service, endpoints } = known;
+  const { loadBalancer } = service;
+  let best: Endpoint[] = [];
   let bestRank = 0;
   for (const endpoint of endpoints.values()) {
-    if (!healthy(endpoint) || !isReachable(source, endpoint.workload)) continue;
-    if (service.ports.get(port) === 0 && !endpoint.ports.has(port)) continue;
-    const rank = localityRank(source, endpoint.workload, service); // L6 to L8
-    if (rank === null || rank < bestRank) continue;
-    if (rank > bestRank) best = [];
+    const refused = refusal(source, endpoint, service, port, mode);
+    if (refused !== null) {
+      if (trace !== null) note(trace, service, endpoint, refused);
+      continue;
+    }
+    const rank = localityRank(source, endpoint.workload, loadBalancer); // L6 to L8
+    if (rank === null || rank < bestRank) {
+      const reason = rank === null ? "locality-not-strict" : "locality-lower";
+      if (trace !== null) note(trace, service, endpoint, reason);
+      continue;
+    }
+    if (rank > bestRank) {
+      if (trace !== null) {
+        for (const lower of best) note(trace, service, lower, "locality-lower");
+      }
+      best = [];
+    }
     bestRank = rank;
     best.push(endpoint);
   }
   const eligible: Eligible[] = [];
-  for (const { workload, ports } of best) {
+  for (const endpoint of best) {
+    const { workload, ports } = endpoint;
     const target = targetPort(workload, ports, service, port);
-    if (target > 0 && workload.capacity > 0) eligible.push({ workload, targetPort: target });
+    const isDrawn = target > 0 && workload.capacity > 0;
+    if (isDrawn) eligible.push({ workload, targetPort: target });
+    if (trace !== null) {
+      const reason = isDrawn ? "eligible" : target > 0 ? "capacity-zero" : "no-target-port";
+      note(trace, service, endpoint, reason);
+    }
   }
   return eligible;
+}
+
+/** L1, L3, L4 and L5; null: no objection. */
+function refusal(
+  source: Workload,
+  { workload, ports, healthy }: Endpoint,
+  { loadBalancer, ports: servicePorts }: Service,
+  port: number,
+  mode: PortMode,
+): EndpointReason | null {
+  if (!healthy && loadBalancer?.healthPolicy !== "AllowAll") return "unhealthy";
+  if (!isReachable(source, workload)) return "no-address";
+  const target = servicePorts.get(port);
+  if (mode === "waypoint") {
+    return target === undefined && workload.applicationTunnel === null
+      ? "no-application-tunnel"
+      : null;
+  }
+  if (target === undefined) return "port-not-in-service";
+  return target === 0 && !ports.has(port) ? "port-not-mapped" : null;
 }
 
 /** L3: without IP and name, only from another network and through a gateway. */
@@ -53,15 +98,16 @@ function targetPort(workload: Workload, ports: PortMap, service: Service, port: 
   if (own !== undefined) return own;
   const target = service.ports.get(port) ?? 0;
   if (target > 0) return target;
-  return workload.applicationTunnel?.port === null || workload.applicationTunnel === null
-    ? 0
-    : port;
+  return workload.applicationTunnel === null || workload.applicationTunnel.port === null ? 0 : port;
 }
 
 /** Higher is better; null: not to be chosen (spec/xds-state-and-dns §3.10). */
-function localityRank(source: Workload, workload: Workload, service: Service): number | null {
-  const { loadBalancer } = service;
-  if (loadBalancer === null || loadBalancer.mode === "Standard") return 0;
+function localityRank(
+  source: Workload,
+  workload: Workload,
+  loadBalancer: LoadBalancer | null,
+): number | null {
+  if (!ranksEndpoints(loadBalancer)) return 0;
   const scopes = loadBalancer.routingPreferences;
   let rank = 0;
   let bonus = 0;
@@ -76,6 +122,11 @@ function localityRank(source: Workload, workload: Workload, service: Service): n
   }
   if (loadBalancer.mode === "Strict" && rank !== scopes.length) return null;
   return rank + bonus;
+}
+
+/** Whether where the source is decides which endpoints it gets; its network always counts. */
+export function ranksEndpoints(loadBalancer: LoadBalancer | null): loadBalancer is LoadBalancer {
+  return loadBalancer !== null && loadBalancer.mode !== "Standard";
 }
 
 function scopeValue(workload: Workload, scope: RoutingScope): string {
@@ -95,18 +146,39 @@ function scopeValue(workload: Workload, scope: RoutingScope): string {
   }
 }
 
+function note(
+  trace: NonNullable<Recorder>,
+  service: Service,
+  { workload }: Endpoint,
+  reason: EndpointReason,
+): void {
+  trace.push({
+    step: "endpoint",
+    service: serviceKey(service),
+    workload: workload.uid,
+    taken: reason === "eligible",
+    reason,
+  });
+}
+
 /**
- * The IP of a workload to connect to (L10): the dialled one if it is the workload's, else the first that the
- * service's families allow, the dialled family before the other. Null: it has none.
+ * The IP of a workload to connect to (L10): the wanted one if it is the workload's, else the first that the
+ * service's families allow, the wanted family before the other. Null: it has none.
  */
 export function chooseIp(
   workload: Workload,
-  dialledIp: string,
+  wantedIp: string,
   families: Service["ipFamilies"],
 ): string | null {
-  if (workload.ips.includes(dialledIp)) return dialledIp;
-  const allowed = workload.ips.filter((ip) =>
-    families === "IPv4" ? !isIpv6(ip) : families === "IPv6" ? isIpv6(ip) : true
-  );
-  return allowed.find((ip) => isIpv6(ip) === isIpv6(dialledIp)) ?? allowed[0] ?? null;
+  const { ips } = workload;
+  if (ips.includes(wantedIp)) return wantedIp;
+  const wantsIpv6 = isIpv6(wantedIp);
+  let other: string | null = null;
+  for (const ip of ips) {
+    const ipv6 = isIpv6(ip);
+    if (families === "IPv4" ? ipv6 : families === "IPv6" && !ipv6) continue;
+    if (ipv6 === wantsIpv6) return ip;
+    other ??= ip;
+  }
+  return other;
 }

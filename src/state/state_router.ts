@@ -18,6 +18,7 @@ import {
   type StateChange,
 } from "../seam/router.ts";
 import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
+import { CompiledServices } from "./compiled_services.ts";
 import type { HostAskedLabels, HostResolver } from "./host_resolver.ts";
 import {
   decideInbound,
@@ -26,6 +27,7 @@ import {
   type InboundSettings,
   selfCall,
 } from "./inbound_decision.ts";
+import { Lookups } from "./lookups.ts";
 import type { MeshState } from "./mesh_state.ts";
 import type { AppliedPolicies } from "./mesh_view.ts";
 import { resolveName } from "./names.ts";
@@ -79,6 +81,7 @@ export class StateRouter implements Router {
   readonly #waitsMax: number;
   readonly #waits = new Set<WorkloadWait>();
   readonly #listeners = new Set<{ readonly hear: (change: StateChange) => void }>();
+  readonly #compiled = new CompiledServices();
   readonly #reported = new WeakSet<AppliedPolicies>();
   #state: MeshState;
   #generation = 1;
@@ -143,7 +146,12 @@ export class StateRouter implements Router {
   outbound(question: OutboundQuestion, done: Done<Route>): Cancel {
     if (this.#isSelfCall(question.destination)) return this.#answer(done, selfCall());
     return this.#ask(question.local, (source) => {
-      const decision = decideOutbound(this.#state, this.#settings, source, question.destination);
+      const look = new Lookups(this.#state);
+      const decision = decideOutbound(look, this.#settings, this.#compiled, {
+        source,
+        sourceIp: question.source.ip,
+        dialled: question.destination,
+      });
       return decision instanceof RouteError
         ? decision
         : { generation: this.#generation, ...decision };
