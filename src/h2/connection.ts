@@ -79,6 +79,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
 
   #phase: Phase = "running";
   #drain: Drain = "none";
+  /** A client's drain says no GOAWAY. */
+  #silent = false;
   #settings: PeerSettings = DEFAULT_PEER_SETTINGS;
   #settingsSeen = false;
   #goAwayReceived: H2ConnectionError | null = null;
@@ -183,7 +185,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
     this.#schedule();
   }
 
-  drain(): void {
+  drain({ silent = false }: { readonly silent?: boolean } = {}): void {
     if (this.#phase !== "running" || this.#drain !== "none") return;
     if (this.#side === "server") {
       this.#drain = "announced";
@@ -191,6 +193,7 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
       this.#writer.ping(DRAIN_PING, 0);
     } else {
       this.#drain = "final";
+      this.#silent = silent;
     }
     this.#schedule();
   }
@@ -361,7 +364,8 @@ export class Http2Connection implements H2Connection, FrameSink, StreamOwner {
   /** GOAWAY, every stream told, and the transport ended after the write. */
   #end(code: number, reason: ProxyError | null): void {
     this.#reason ??= reason;
-    const said = this.#side === "server" && this.#drain === "final" && code === 0;
+    const said = (this.#side === "server" && this.#drain === "final" && code === 0) ||
+      (this.#silent && code === 0);
     if (!said) this.#writer.goAway(this.#lastPeerId, code);
     this.#phase = "ending";
     this.#endingDue = true;

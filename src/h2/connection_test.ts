@@ -595,6 +595,27 @@ Deno.test("Http2Connection.drain() of a client ends once idle, and opens no more
   assertEquals([log.closedWith, peer.closed], [null, true]);
 });
 
+Deno.test("Http2Connection.drain() of a silent client ends once idle without GOAWAY (W28)", () => {
+  const { connection, log, peer, run } = openClientTunnel(clientWithRawServer());
+  connection.drain({ silent: true });
+  run();
+  assertEquals([peer.take(), connection.acceptsStreams, peer.ended], [[], false, false]);
+  log.streams[0]!.stream.endWrite();
+  peer.send(data(1, "", FLAG.END_STREAM));
+  assertEquals([peer.take(), peer.ended], [["DATA 1 0 END_STREAM"], true]);
+  peer.endWrite();
+  assertEquals([log.closedWith, peer.closed], [null, true]);
+});
+
+Deno.test("Http2Connection.drain() of a silent client still says GOAWAY to a peer at fault", () => {
+  const { connection, peer, run } = openClientTunnel(clientWithRawServer());
+  connection.drain({ silent: true });
+  run();
+  peer.send(data(0, "x", 0));
+  assertEquals([peer.take(), peer.ended], [["GOAWAY 0 PROTOCOL_ERROR"], true]);
+  peer.endWrite();
+});
+
 Deno.test("a client that hears GOAWAY keeps streams up to the last id and ends with them (W26)", () => {
   const { connection, log, peer, run } = clientWithRawServer({ settings: [[3, 2]] });
   for (let i = 0; i < 3; i++) connection.open(CONNECT, log);

@@ -85,9 +85,10 @@ export interface H2Connection {
   ping(opaque: Uint8Array): void;
   /**
    * Graceful end. Server: GOAWAY(2^31-1) and PING, then GOAWAY(last id) after its PONG; streams run on, and the
-   * transport ends with the last one. Client: opens no more, GOAWAY(NO_ERROR) and end once idle.
+   * transport ends with the last one. Client: opens no more, GOAWAY(NO_ERROR) and end once idle; with `silent` the end
+   * alone (spec/data-path W28: the connection inside a tunnel).
    */
-  drain(): void;
+  drain(options?: { readonly silent?: boolean }): void;
   /** GOAWAY with `code`, then ends: every stream is told `reason`, the transport ends after the write. */
   close(code: number, reason: ProxyError | null): void;
   /** No GOAWAY: resets the transport at once (spec/data-path W21, W28). */
