@@ -14,17 +14,24 @@ export interface ConnectRequest {
   readonly baggage: string;
   readonly forwarded: string;
   readonly traceparent: string;
+  /** `NETWORK`, in the inner of two tunnels and nowhere else (§1.11); may be "". */
+  readonly forwardedNetwork?: string;
 }
 
 /** The header list of a CONNECT, in the order every ztunnel sends it. */
 export function connectHeaders(request: ConnectRequest): HeaderList {
-  return [
+  const headers = [
     { name: ":method", value: "CONNECT" },
     { name: ":authority", value: request.authority },
     { name: "baggage", value: request.baggage },
     { name: "forwarded", value: request.forwarded },
     { name: "traceparent", value: request.traceparent },
   ];
+  const { forwardedNetwork } = request;
+  if (forwardedNetwork !== undefined) {
+    headers.push({ name: "x-forwarded-network", value: forwardedNetwork });
+  }
+  return headers;
 }
 
 /** An accepted CONNECT: payload may flow. The receiver owns the stream. */

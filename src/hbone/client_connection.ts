@@ -16,15 +16,23 @@ export interface ClientConnectionOwner {
   onConnectionClosed(connection: ClientConnection): void;
 }
 
+/** What a connection is for. */
+export type ClientConnectionRole =
+  /** In the pool, under this key, which is kept here so that leaving needs no search. */
+  | { readonly key: string; readonly carrier: null }
+  /** Inside a stream of `carrier`, for one tunnel; ends without GOAWAY (W28). */
+  | { readonly key: null; readonly carrier: ClientConnection };
+
 /** Owns its transport. Lives from the end of the handshake until `onConnectionClosed`. */
 export class ClientConnection extends Listed implements H2ConnectionHandler, PingTarget {
   readonly security: PeerSecurity;
-  /** The pool's key, kept here so that leaving the pool needs no search. */
-  readonly key: string;
+  readonly role: ClientConnectionRole;
   readonly #parts: DataPlaneParts;
   readonly #owner: ClientConnectionOwner;
   readonly #h2: H2Connection;
   readonly #pings: PingKeeper;
+  /** Connections inside streams of this one. */
+  #carried = 0;
   /** True once no more streams will be opened: then it closes with its last stream. */
   #released = false;
   /** Runs once all is said, see {@link onEnding}. */
@@ -32,17 +40,18 @@ export class ClientConnection extends Listed implements H2ConnectionHandler, Pin
 
   constructor(
     channel: SecureChannel,
-    key: string,
+    role: ClientConnectionRole,
     parts: DataPlaneParts,
     owner: ClientConnectionOwner,
   ) {
     super();
     this.security = channel.security;
-    this.key = key;
+    this.role = role;
     this.#parts = parts;
     this.#owner = owner;
     this.#h2 = parts.http2("client", channel, this);
     this.#pings = new PingKeeper(parts.clock, this, parts.limits);
+    if (role.carrier !== null) role.carrier.#carried++;
   }
 
   get h2(): H2Connection {
@@ -61,15 +70,20 @@ export class ClientConnection extends Listed implements H2ConnectionHandler, Pin
       Math.max(1, Math.min(this.#parts.limits.poolStreamsMax, peerMax));
   }
 
+  /** True while a stream is open that is not merely what another connection ends in. */
+  get occupied(): boolean {
+    return this.#h2.openStreams > this.#carried;
+  }
+
   /** Nobody opens streams here any more: closes at once if there are none, else after the last (W27). */
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    if (this.#h2.openStreams === 0) this.#h2.drain();
+    if (this.#h2.openStreams === 0) this.#drain();
   }
 
   /** Drops the transport without GOAWAY; its streams hear `reason` (W28). */
-  abort(reason: ProxyError): void {
+  abort(reason: ProxyError | null): void {
     this.#released = true;
     this.#stopTimers();
     this.#h2.abort(reason);
@@ -102,12 +116,14 @@ export class ClientConnection extends Listed implements H2ConnectionHandler, Pin
   onHeaderBlock(_open: boolean): void {}
 
   onIdle(): void {
-    if (this.#released) this.#h2.drain();
+    if (this.#released) this.#drain();
   }
 
   onClose(_error: ProxyError | null): void {
     this.#released = true;
     this.#stopTimers();
+    const { carrier } = this.role;
+    if (carrier !== null) carrier.#carried--;
     this.#owner.onConnectionClosed(this);
   }
 
@@ -119,6 +135,10 @@ export class ClientConnection extends Listed implements H2ConnectionHandler, Pin
       this.#closing = null;
       this.#h2.abort(null);
     });
+  }
+
+  #drain(): void {
+    this.#h2.drain({ silent: this.role.carrier !== null });
   }
 
   #stopTimers(): void {

@@ -232,16 +232,6 @@ export class LimitReached extends PathError {
   }
 }
 
-/** Something this version does not do. */
-export class Unsupported extends PathError {
-  readonly code = "UNSUPPORTED";
-  readonly flag = "CONNECT";
-
-  constructor(what: string) {
-    super(`unsupported feature: ${what}`);
-  }
-}
-
 /** A bug of ours ended this connection; the log has its stack (design §6). */
 export class InternalError extends PathError {
   readonly code = "INTERNAL";

@@ -6,7 +6,7 @@ import type { Task, Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
 import { Roster } from "../base/roster.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
-import { DialError, type PeerSecurity, type SecureChannel } from "../net/network.ts";
+import { DialError, type SecureChannel } from "../net/network.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import { type AcceptedConnect, openTunnel } from "./client.ts";
@@ -38,11 +38,12 @@ export interface TunnelRequest {
 export interface Tunnel {
   readonly stream: H2Stream;
   readonly headers: HeaderList;
-  readonly security: PeerSecurity;
+  /** What it is a stream of; not the receiver's to end. */
+  readonly connection: ClientConnection;
 }
 
 export interface PoolStats {
-  /** Connections alive, whether pooled or only finishing their streams. */
+  /** Connections alive, whether pooled, only finishing their streams, or inside a stream of another. */
   readonly connections: number;
   readonly pooled: number;
   readonly openStreams: number;
@@ -153,6 +154,17 @@ export class HbonePool implements ClientConnectionOwner {
     return pending;
   }
 
+  /**
+   * Starts HTTP/2 on a channel inside a stream of `carrier` (spec/data-path §1.11): revoked, drained and counted as the
+   * pool's other connections are, and shared with nobody. Takes the channel over. Not after {@link stop}.
+   */
+  adopt(channel: SecureChannel, carrier: ClientConnection): ClientConnection {
+    assert(!this.#stopped, "Nothing begins in a pool that ends");
+    const connection = new ClientConnection(channel, { key: null, carrier }, this.#parts, this);
+    this.#connections.add(connection);
+    return connection;
+  }
+
   /** Drops every connection whose peer's leaf the predicate names, streams included (W28). */
   revoke(isRevoked: (leafSha256: string) => boolean): number {
     let dropped = 0;
@@ -172,7 +184,7 @@ export class HbonePool implements ClientConnectionOwner {
   /**
    * Ends the pool (P14): waiting requests fail, attempts are cancelled, connections with streams are dropped without
    * GOAWAY (W28). Those without end in order, since the last bytes of their last streams may still be on their
-   * way; {@link cut} does not wait for that. `onQuiet` is called once nothing is left, in a later turn. Once only.
+   * way, in the stream of another connection perhaps; {@link cut} does not wait for that. `onQuiet` is called once nothing is left, in a later turn. Once only.
    */
   stop(onQuiet: () => void): void {
     assert(!this.#stopped, "A pool is stopped once");
@@ -188,7 +200,7 @@ export class HbonePool implements ClientConnectionOwner {
     }
     for (const connection of this.#connections.members()) {
       this.#leave(connection);
-      if (this.#isCut || connection.h2.openStreams > 0) connection.abort(new PoolDraining());
+      if (this.#isCut || connection.occupied) connection.abort(new PoolDraining());
       else connection.release();
     }
     this.#parts.clock.soon({ runTask: () => this.#reportQuiet() });
@@ -315,7 +327,7 @@ export class HbonePool implements ClientConnectionOwner {
   #leave(connection: ClientConnection): void {
     const pooled = this.#pooled.get(connection);
     if (pooled === undefined) return;
-    const group = this.#groups.get(connection.key);
+    const group = this.#groups.get(connection.role.key!);
     assert(group !== undefined, "A pooled connection's key is known");
     this.#unpool(group, pooled);
     this.#forgetIfEmpty(group);
@@ -389,7 +401,12 @@ export class HbonePool implements ClientConnectionOwner {
     }
     let connection: ClientConnection;
     try {
-      connection = new ClientConnection(outcome, group.key, this.#parts, this);
+      connection = new ClientConnection(
+        outcome,
+        { key: group.key, carrier: null },
+        this.#parts,
+        this,
+      );
     } catch (thrown) {
       const error = this.#parts.faults.caught(thrown, "hbone/pool");
       outcome.reset(error);
@@ -496,7 +513,7 @@ class Request implements Cancel, Task {
         this.#done(
           outcome instanceof ProxyError
             ? outcome
-            : { stream: outcome.stream, headers: outcome.headers, security: connection.security },
+            : { stream: outcome.stream, headers: outcome.headers, connection },
         );
       },
     );

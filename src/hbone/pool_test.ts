@@ -542,7 +542,9 @@ Deno.test("HbonePool accepts any of the expected identities (W5)", async () => {
   const p = await poolWorld();
   const asked = p.ask({ expected: [OTHER_ID, SERVER_ID] });
   p.world.clock.advance(1);
-  assertEquals(asked.tunnel.security.peerIdentities.map(({ uri }) => uri), [SERVER_ID.uri]);
+  assertEquals(asked.tunnel.connection.security.peerIdentities.map(({ uri }) => uri), [
+    SERVER_ID.uri,
+  ]);
   p.dispose();
 });
 
@@ -782,7 +784,7 @@ Deno.test("HbonePool.revoke() drops the connections of a revoked peer, streams i
     onClose: (error) => closes.push(`${flagOf(error)}: ${error?.message}`),
   });
   assertEquals(p.pool.revoke(() => false), 0);
-  assertEquals(p.pool.revoke((leaf) => leaf === tunnel!.security.peerLeafSha256), 1);
+  assertEquals(p.pool.revoke((leaf) => leaf === tunnel!.connection.security.peerLeafSha256), 1);
   p.world.clock.advance(1);
   assertEquals(closes, ["CERT_REVOKED: connection closed: peer certificate revoked by CRL"]);
   p.dispose();

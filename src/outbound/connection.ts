@@ -1,7 +1,7 @@
 // One application connection on its way out: routed, connected, copied, recorded (spec/data-path §2.1, O3-O7).
 //
 // state        what it waits for          what ends it early
-// routing      the Router's answer        its refusal, its limit, the application's reset, drain
+// routing      the Router's answers       its refusal, its limit, the application's reset, drain
 // connecting   TCP, or a tunnel's 200     failure, the application's reset, drain
 // copying      both directions' ends      drain
 // dismissing   the application to close   its limit
@@ -9,21 +9,34 @@
 import { isLoopback, type SocketAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import type { Block } from "../base/block.ts";
-import type { Cancel, Channel, ChannelHandler } from "../base/channel.ts";
+import {
+  type Cancel,
+  type Channel,
+  type ChannelHandler,
+  NOTHING_TO_CANCEL,
+} from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
-import { encodeBaggage } from "../hbone/baggage.ts";
-import { connectHeaders } from "../hbone/client.ts";
-import { IoFailure, Unsupported } from "../hbone/errors.ts";
+import { encodeBaggage, parseBaggage } from "../hbone/baggage.ts";
+import { connectHeaders, type ConnectRequest } from "../hbone/client.ts";
+import { type InnerRequest, openDoubleTunnel } from "../hbone/double_tunnel.ts";
+import { IoFailure } from "../hbone/errors.ts";
 import { encodeForwarded } from "../hbone/forwarded.ts";
 import { joinChannels, type Joined } from "../hbone/joined.ts";
 import { type DataPlaneParts, sourceFor } from "../hbone/parts.ts";
-import type { HbonePool, Tunnel } from "../hbone/pool.ts";
+import type { HbonePool, Tunnel, TunnelRequest } from "../hbone/pool.ts";
 import { OpenRecord } from "../hbone/record.ts";
 import { askInTime } from "../hbone/route_step.ts";
 import { newTraceParent } from "../hbone/traceparent.ts";
 import type { ConnectionFacts } from "../seam/events.ts";
-import type { Candidate, NextHop, Route } from "../seam/route.ts";
+import {
+  atAddress,
+  type DoubleHboneHop,
+  type HboneHop,
+  type NamedHop,
+  type NextHop,
+  type Route,
+} from "../seam/route.ts";
 import { RouteError } from "../seam/router.ts";
 import type { WorkloadFacts } from "../seam/workload.ts";
 import { drawCandidate } from "./candidate.ts";
@@ -48,9 +61,18 @@ export interface EarlyBytes {
   readonly end: number;
 }
 
+/**
+ * What is known of a connection that has a way to go. It counts as opened before it connects; with two tunnels only
+ * when both stand, or failed (spec/config-and-observability §6.4).
+ */
+interface Opening {
+  readonly facts: ConnectionFacts;
+  readonly record: OpenRecord | null;
+}
+
 type State =
   | { readonly kind: "routing"; readonly step: Cancel }
-  | { readonly kind: "connecting"; readonly step: Cancel; readonly record: OpenRecord }
+  | { readonly kind: "connecting"; readonly step: Cancel; readonly opening: Opening }
   | { readonly kind: "copying"; readonly joined: Joined; readonly record: OpenRecord }
   | { readonly kind: "dismissing"; readonly dismissal: Dismissal }
   | { readonly kind: "over" };
@@ -91,7 +113,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
         break;
       case "connecting":
         state.step.cancel();
-        this.#close(state.record, reason);
+        this.#close(this.#opened(state.opening), reason);
         break;
       case "copying":
         state.joined.terminate(reason);
@@ -122,7 +144,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
     if (state.kind === "routing") state.step.cancel();
     if (state.kind === "connecting") {
       state.step.cancel();
-      this.#close(state.record, null);
+      this.#close(this.#opened(state.opening), null);
     }
     this.#over();
   }
@@ -148,61 +170,88 @@ export class OutboundConnection extends Listed implements ChannelHandler {
       this.#refuse(outcome);
       return;
     }
-    const { channel, acceptedAtMs } = this.#start;
-    const candidate = drawCandidate(outcome.candidates, this.#parts.random);
-    if (this.#comesBack(candidate.hop)) {
+    const { hop, destination } = drawCandidate(outcome.candidates, this.#parts.random);
+    switch (hop.protocol) {
+      case "REFUSED":
+        this.#refuse(new RouteError(hop.code, hop.message));
+        return;
+      case "NAMED":
+        this.#resolve(hop, outcome, destination);
+        return;
+      default:
+        this.#connect(hop, outcome, destination);
+    }
+  }
+
+  /** The name is resolved for this connection alone. */
+  #resolve(named: NamedHop, route: Route, destination: WorkloadFacts | null): void {
+    const { router, local } = this.#parts;
+    const { hostname, workloadUid, family } = named;
+    const step = askInTime<string>(
+      (done) => router.resolveHost({ local, hostname, workloadUid, family }, done),
+      this.#parts,
+      (outcome) =>
+        this.#guarded(() => {
+          if (outcome instanceof ProxyError) this.#refuse(outcome);
+          else this.#connect(atAddress(named, outcome), route, destination);
+        }),
+    );
+    this.#state = { kind: "routing", step };
+  }
+
+  #connect(hop: NextHop, route: Route, destination: WorkloadFacts | null): void {
+    if (this.#comesBack(hop)) {
       this.#refuse(new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
       return;
     }
     const trace = newTraceParent(this.#parts.random);
-    const { hop } = candidate;
-    if (hop.protocol === "REFUSED") {
-      this.#refuse(new RouteError(hop.code, hop.message));
-      return;
-    }
-    if (hop.protocol === "NAMED") {
-      this.#refuse(new Unsupported("workloads by name"));
-      return;
-    }
-    const facts = outboundFacts(this.#start, outcome, hop, candidate.destination, trace.traceId);
-    const record = new OpenRecord(facts, acceptedAtMs, this.#parts);
-    this.#state = { kind: "connecting", step: { cancel() {} }, record };
-    switch (hop.protocol) {
-      case "TCP":
-        this.#dial(hop.peer, record);
-        return;
-      case "HBONE": {
-        const step = this.#pool.connect({
-          peer: hop.peer,
-          expected: hop.expected,
-          sourceIp: channel.peer.ip,
-          headers: connectHeaders({
-            authority: hop.authority,
-            baggage: encodeBaggage(outcome.source),
-            forwarded: encodeForwarded(channel.peer, outcome.service?.hostname ?? null),
-            traceparent: trace.header,
-          }),
-        }, (tunnel) => this.#guarded(() => this.#onConnected(tunnel)));
-        this.#state = { kind: "connecting", step, record };
-        return;
-      }
-      case "DOUBLEHBONE":
-        this.#failConnect(new Unsupported("double HBONE"));
-    }
+    const facts = outboundFacts(this.#start, route, hop, destination, trace.traceId);
+    const record = hop.protocol === "DOUBLEHBONE" ? null : this.#open(facts);
+    const opening: Opening = { facts, record };
+    this.#state = { kind: "connecting", step: NOTHING_TO_CANCEL, opening };
+    const step = hop.protocol === "TCP"
+      ? this.#dial(hop.peer)
+      : this.#openTunnel(hop, route, trace.header);
+    this.#state = { kind: "connecting", step, opening };
+  }
+
+  #openTunnel(hop: HboneHop | DoubleHboneHop, route: Route, traceparent: string): Cancel {
+    const { peer } = this.#start.channel;
+    const { authority, expected } = hop;
+    const request: ConnectRequest = {
+      authority,
+      baggage: encodeBaggage(route.source),
+      forwarded: encodeForwarded(peer, route.service?.hostname ?? null),
+      traceparent,
+    };
+    const outer: TunnelRequest = {
+      peer: hop.peer,
+      expected,
+      sourceIp: peer.ip,
+      headers: connectHeaders(request),
+    };
+    const done = (outcome: Tunnel | ProxyError) => this.#guarded(() => this.#onConnected(outcome));
+    if (hop.protocol === "HBONE") return this.#pool.connect(outer, done);
+    const { network } = this.#parts.settings;
+    const inner: InnerRequest = {
+      expected: hop.innerExpected,
+      headers: connectHeaders({ ...request, forwardedNetwork: network }),
+    };
+    return openDoubleTunnel({ outer, inner }, this.#pool, this.#parts, done);
   }
 
   /**
    * A plain connection to one of our ports at the caller's own address would be accepted right here again, for ever.
    * In a tunnel it is refused at the other end (I14); O3 knows loopback only.
    */
-  #comesBack(hop: Candidate["hop"]): boolean {
+  #comesBack(hop: NextHop): boolean {
     return hop.protocol === "TCP" && hop.peer.ip === this.#start.channel.peer.ip &&
       this.#parts.settings.internalPorts.has(hop.peer.port);
   }
 
-  #dial(peer: SocketAddress, record: OpenRecord): void {
+  #dial(peer: SocketAddress): Cancel {
     const { network, limits, settings } = this.#parts;
-    const step = network.dial(
+    return network.dial(
       peer,
       {
         timeoutMs: limits.connectMsMax,
@@ -215,18 +264,18 @@ export class OutboundConnection extends Listed implements ChannelHandler {
           this.#onConnected(outcome instanceof ProxyError ? new IoFailure(outcome) : outcome)
         ),
     );
-    this.#state = { kind: "connecting", step, record };
   }
 
   #onConnected(outcome: Channel | Tunnel | ProxyError): void {
     assert(this.#state.kind === "connecting", "A cancelled step calls nobody");
-    const { record } = this.#state;
     if (outcome instanceof ProxyError) {
       this.#failConnect(outcome);
       return;
     }
     const target: Channel = "stream" in outcome ? outcome.stream : outcome;
+    const { facts, record: known } = this.#state.opening;
     try {
+      const record = known ?? this.#open(farFacts(facts, outcome as Tunnel));
       this.#sendEarly(target, record);
       const joined = joinChannels(this.#start.channel, target, record, this.#parts, (error) => {
         this.#close(record, error);
@@ -255,7 +304,7 @@ export class OutboundConnection extends Listed implements ChannelHandler {
 
   #failConnect(error: ProxyError): void {
     assert(this.#state.kind === "connecting", "Only a connect fails so");
-    this.#close(this.#state.record, error);
+    this.#close(this.#opened(this.#state.opening), error);
     this.#dismiss();
   }
 
@@ -279,6 +328,15 @@ export class OutboundConnection extends Listed implements ChannelHandler {
     this.#releaseEarly();
     const dismissal = dismiss(this.#start.channel, this.#parts, () => this.#over());
     this.#state = { kind: "dismissing", dismissal };
+  }
+
+  #open(facts: ConnectionFacts): OpenRecord {
+    return new OpenRecord(facts, this.#start.acceptedAtMs, this.#parts);
+  }
+
+  /** What fails was opened, at the latest now. */
+  #opened({ facts, record }: Opening): OpenRecord {
+    return record ?? this.#open(facts);
   }
 
   #close(record: OpenRecord, error: ProxyError | null): void {
@@ -333,6 +391,20 @@ function outboundFacts(
     service: route.service,
     mutualTls: hop.protocol !== "TCP",
     traceId,
+  };
+}
+
+/**
+ * Behind a gateway only the far proxy knows who answers: what it says of the destination, and who it showed to be, is
+ * told in place of the gateway's (spec/data-path §1.11 step 7). What it says unreadably is not.
+ */
+function farFacts(facts: ConnectionFacts, { headers, connection }: Tunnel): ConnectionFacts {
+  const destinationBaggage = parseBaggage(headers);
+  if (destinationBaggage === null) return facts;
+  return {
+    ...facts,
+    destinationBaggage,
+    destinationIdentity: connection.security.peerIdentities[0]!,
   };
 }
 

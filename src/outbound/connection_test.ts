@@ -4,13 +4,18 @@ import {
   CLIENT,
   CLIENT_IP,
   DataPlaneWorld,
+  identityOf,
   PLAIN_IP,
+  SERVER,
   SERVER_IP,
   type WorldOptions,
 } from "../../tests/support/data_plane_world.ts";
 import { HbonePeer } from "../../tests/support/hbone_peer.ts";
+import { ProxyError } from "../base/errors.ts";
 import type { DataPlaneOptions } from "../dataplane.ts";
 import { PERFECT_LINK } from "../net/memory/link_plan.ts";
+import type { Candidate, NamedHop } from "../seam/route.ts";
+import { type HostQuestion, RouteError } from "../seam/router.ts";
 
 const APP = { ip: SERVER_IP, port: 8080 };
 
@@ -246,26 +251,155 @@ Deno.test("OutboundConnection closes the application when the peer refuses: DENY
   world.dispose();
 });
 
-Deno.test("OutboundConnection says what it cannot do yet", async () => {
-  const { world, events } = await clientWorld();
+/** The Router answers with these candidates in place of its own. */
+function routedTo(world: DataPlaneWorld, hops: readonly Candidate["hop"][]): void {
   const { router } = world;
   const ask = router.outbound.bind(router);
   router.outbound = (question, done) =>
     ask(question, (outcome) => {
-      if (outcome instanceof Error) return done(outcome);
-      const [candidate] = outcome.candidates;
-      const hop = {
-        protocol: "DOUBLEHBONE",
-        peer: { ip: SERVER_IP, port: 15008 },
-        authority: "example.com:80",
-        expected: [],
-        innerExpected: [],
-      } as const;
-      done({ ...outcome, candidates: [{ ...candidate!, hop }] });
+      if (outcome instanceof ProxyError) return done(outcome);
+      const candidates = hops.map((hop) => ({ weight: 0.5, hop, destination: null }));
+      done({ ...outcome, candidates });
     });
+}
+
+const NAMED_HOP: NamedHop = {
+  protocol: "NAMED",
+  hostname: "server.example.com",
+  workloadUid: "test//Pod/default/server",
+  family: 4,
+  hop: {
+    protocol: "HBONE",
+    peer: { ip: "", port: 15008 },
+    authority: "",
+    expected: [identityOf(SERVER)],
+  },
+  authorityPort: 8080,
+};
+
+Deno.test("OutboundConnection refuses with the words of a refused candidate, and opens nothing", async () => {
+  const { world, events, plane } = await clientWorld();
+  const message = "no valid routing destination for workload: Workload{a with uid b (TCP)}";
+  routedTo(world, [{ protocol: "REFUSED", code: "NO_VALID_DESTINATION", message }]);
   const user = world.captured(APP);
   world.drive(() => user.closed);
-  assertEquals(events.ends, ["CONNECT: unsupported feature: double HBONE"]);
+  assertEquals([events.refusals, events.openedRecords.length], [[message], 0]);
+  assertEquals(events.early[0]!.error.code, "NO_VALID_DESTINATION");
+  assertEquals(plane.statsNow().connections, 0);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection goes where a named candidate's name leads, asked for each connection", async () => {
+  const { world, events } = await clientWorld();
+  routedTo(world, [NAMED_HOP]);
+  const asked: HostQuestion[] = [];
+  world.router.resolveHost = (question, done) => {
+    asked.push(question);
+    return world.clock.after(500, () => done(SERVER_IP));
+  };
+  world.server();
+  world.app(APP);
+  for (const round of [1, 2]) {
+    const user = world.captured({ ip: "10.9.9.9", port: 80 });
+    user.send("hello");
+    world.drive(() => user.text === "hello");
+    assertEquals(asked.length, round);
+    user.channel.reset(null);
+  }
+  assertEquals(asked[0], {
+    local: CLIENT,
+    hostname: "server.example.com",
+    workloadUid: "test//Pod/default/server",
+    family: 4,
+  });
+  const { facts } = events.openedRecords[0]!;
+  assertEquals([facts.destinationAddress, facts.hboneAuthority], [
+    { ip: SERVER_IP, port: 15008 },
+    "10.0.0.2:8080",
+  ]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection keeps the authority of a named waypoint, and its plain port", async () => {
+  const { world } = await clientWorld();
+  const { hop } = NAMED_HOP;
+  routedTo(world, [{
+    ...NAMED_HOP,
+    authorityPort: null,
+    hop: { ...hop, authority: "1.2.3.4:80" } as typeof hop,
+  }]);
+  world.router.resolveHost = (_question, done) => world.clock.after(0, () => done(SERVER_IP));
+  const peer = new HbonePeer(world);
+  const user = world.captured({ ip: "1.2.3.4", port: 80 });
+  world.drive(() => peer.requests.length === 1);
+  assertEquals(peer.requests[0]![1]!.value, "1.2.3.4:80");
+  user.channel.reset(null);
+  peer.close();
+  world.dispose();
+});
+
+Deno.test("OutboundConnection refuses where a name leads nowhere, or back to itself", async () => {
+  const { world, events } = await clientWorld();
+  const text = "no ip addresses were resolved for workload: test//Pod/default/server";
+  const outcomes: (string | ProxyError)[] = [new RouteError("NAME_NOT_RESOLVED", text), CLIENT_IP];
+  world.router.resolveHost = (_question, done) =>
+    world.clock.after(0, () => done(outcomes.shift()!));
+  routedTo(world, [{ ...NAMED_HOP, hop: { protocol: "TCP", peer: { ip: "", port: 15001 } } }]);
+  for (const count of [1, 2]) {
+    const user = world.captured({ ip: "10.9.9.9", port: 80 });
+    world.drive(() => user.closed);
+    assertEquals(events.refusals.length, count);
+  }
+  assertEquals(events.refusals, [text, "attempted recursive call to ourselves"]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection gives a name 15 s, and stops asking when the application resets", async () => {
+  const { world, events, plane } = await clientWorld();
+  routedTo(world, [NAMED_HOP]);
+  let cancelled = 0;
+  world.router.resolveHost = () => ({ cancel: () => void cancelled++ });
+  const patient = world.captured(APP);
+  const startMs = world.clock.nowMs();
+  world.drive(() => patient.closed);
+  assertEquals(events.refusals, ["deadline has elapsed"]);
+  const tookMs = world.clock.nowMs() - startMs;
+  assert(tookMs >= 15_000 && tookMs < 16_100, `${tookMs} ms, with the dismissal`);
+  const impatient = world.captured(APP);
+  world.clock.advance(1_000);
+  impatient.channel.reset(null);
+  world.clock.advance(10);
+  assertEquals([cancelled, events.refusals.length, plane.statsNow().connections], [2, 1, 0]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection that waits for a name ends with its data plane", async () => {
+  const { world, events, plane } = await clientWorld();
+  routedTo(world, [NAMED_HOP]);
+  let cancelled = 0;
+  world.router.resolveHost = () => ({ cancel: () => void cancelled++ });
+  const user = world.captured(APP);
+  world.clock.advance(1_000);
+  let done = false;
+  plane.stop(() => done = true);
+  world.drive(() => done && user.closed);
+  assertEquals([cancelled, events.refusals], [1, ["connection closed due to connection drain"]]);
+  world.dispose();
+});
+
+Deno.test("OutboundConnection tells nothing of an answer's baggage with one tunnel", async () => {
+  const { world, events } = await clientWorld();
+  const peer = new HbonePeer(world, {
+    answer: [{ name: ":status", value: "200" }, { name: "baggage", value: "service.name=other" }],
+  });
+  const user = world.captured(APP);
+  user.send("hi");
+  world.drive(() => peer.connections[0]?.texts[0] === "hi");
+  const { facts } = events.openedRecords[0]!;
+  assertEquals([facts.destination!.name, facts.destinationBaggage], ["server", null]);
+  assertEquals(facts.destinationIdentity!.uri, identityOf(SERVER).uri);
+  user.channel.reset(null);
+  peer.close();
   world.dispose();
 });
 

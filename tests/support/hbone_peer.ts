@@ -73,6 +73,8 @@ export interface PeerOptions {
   readonly http2?: Partial<H2Limits>;
   /** False: accepts TCP and never says a word. */
   readonly handshakes?: boolean;
+  /** Whose certificate it shows. Default: the server's. */
+  readonly as?: string;
 }
 
 /** Listens as a peer's 15008 does. Streams it accepted stay open until they are ended. */
@@ -97,7 +99,7 @@ export class HbonePeer {
       if (options.handshakes === false) return;
       network.secureServer(
         channel,
-        { certificates: world.sources.get("server")!, timeoutMs: 60_000 },
+        { certificates: world.sources.get(options.as ?? "server")!, timeoutMs: 60_000 },
         (outcome) => {
           if (outcome instanceof ProxyError) return;
           this.connections.push(this.#serve(outcome));
