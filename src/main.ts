@@ -8,6 +8,7 @@ import {
   readNativeSettings,
 } from "./config/config.ts";
 import { refuseUnbuilt } from "./config/unbuilt.ts";
+import { configSources, ENV_NAMES_VARIABLE } from "./config_sources.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
 import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
 import { type Need, requirePermissions } from "./permissions.ts";
@@ -139,13 +140,17 @@ function readSettings(defaults: Readonly<Record<string, string>>): Config {
   requirePermissions([
     ...CONFIG_VARIABLES.map(({ name, meaning }) => variable(name, `know ${meaning}`)),
     ...LIBRARY_VARIABLES.map((name) => variable(name, "let the YAML parser read its debug switch")),
+    variable(ENV_NAMES_VARIABLE, "know which variables are set"),
     ...ROOT_VARIABLES.map((name) => variable(name, "see that the runtime trusts no other roots")),
   ]);
-  return readConfig((name) => Deno.env.get(name) ?? defaults[name]);
+  const env = (name: string) => Deno.env.get(name) ?? defaults[name];
+  return readConfig(env, configSources());
 }
 
-function readMesh({ localMesh }: Config): MeshFile {
+/** What the mesh file says; nothing where the control plane alone will tell. */
+function readMesh({ localMesh, xds }: Config): MeshFile {
   if (localMesh === null) {
+    if (xds !== null) return { workloads: [], services: [], policies: [], warnings: [] };
     throw new StartError(
       "invalid configuration: there is no control plane (XDS_ADDRESS is empty) and no mesh: set LOCAL_XDS_PATH",
     );

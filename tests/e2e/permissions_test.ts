@@ -41,8 +41,9 @@ const USES: readonly Omit<Case, "name" | "grant">[] = [
   },
 ];
 
+/** Variables are asked for all at once, below. */
 const CASES: Case[] = USES.flatMap((use) =>
-  grantsOf(PERMISSION_SETS[use.set]!).map((grant) => ({
+  grantsOf(PERMISSION_SETS[use.set]!).filter(({ kind }) => kind !== "env").map((grant) => ({
     ...use,
     name: `${use.set} without ${grant.kind} ${grant.what}`,
     grant,
@@ -86,4 +87,31 @@ Deno.test.each(CASES)("$name: one sentence, exit code 1", async ({ set, grant, .
   if (!grant.what.includes("/8")) {
     assert(lines.some((line) => line.includes(`--allow-${grant.kind}=${grant.what}: `)));
   }
+});
+
+Deno.test.each(USES.filter(({ set }) => "env" in PERMISSION_SETS[set]!))(
+  "$set without any env: a sentence for each variable that it grants, and for no other",
+  async ({ set, ...use }) => {
+    const { env: granted, ...others } = PERMISSION_SETS[set]!;
+    await using program = new Program({ flags: flagsOf(others), ...use });
+    assertEquals(await program.ended(REFUSED_WITHIN_MS), 1);
+    const lines = program.stderr.trim().replace(/^Error: /, "").split("\n");
+    const named = lines.map((line) =>
+      /^Missing permission --allow-env=(\w+): needed to \S/.exec(line)?.[1] ?? line
+    );
+    assertEquals(named.sort(), [...granted as string[]].sort());
+  },
+);
+
+Deno.test("one variable less is one sentence", async () => {
+  const grant = { kind: "env", what: "RUST_LOG" };
+  await using program = new Program({
+    flags: flagsOf(PERMISSION_SETS["start"]!, grant),
+    args: ["local"],
+  });
+  assertEquals(await program.ended(REFUSED_WITHIN_MS), 1);
+  assertEquals(
+    program.stderr,
+    "Error: Missing permission --allow-env=RUST_LOG: needed to know what is logged\n",
+  );
 });

@@ -1,0 +1,70 @@
+#!/bin/sh
+# What `deno task proxy` grants the runtime beside the permission set of deno.json: what the environment names.
+# grants.sh names | net | read
+set -eu
+
+join() { paste -sd, -; }
+
+# host:port of an address with or without scheme and path.
+server() {
+  port=443
+  case $1 in http://*) port=80 ;; esac
+  address=${1#*://}
+  address=${address%%/*}
+  case $address in
+  *\]) echo "$address:$port" ;;
+  *:*) echo "$address" ;;
+  *) echo "$address:$port" ;;
+  esac
+}
+
+control_plane() {
+  if [ -n "${KUBERNETES_SERVICE_HOST+set}" ]; then
+    default=istiod.istio-system.svc:15012
+  else
+    default=localhost:15012
+  fi
+  [ -z "${XDS_ADDRESS-$default}" ] || server "${XDS_ADDRESS-$default}"
+}
+
+# Name servers, for workloads that the mesh knows by name.
+name_servers() {
+  [ -r /etc/resolv.conf ] || return 0
+  sed -n 's/^[[:space:]]*nameserver[[:space:]]\{1,\}\([^[:space:]%]*\).*/\1/p' /etc/resolv.conf |
+    while read -r address; do
+      case $address in
+      *:*) echo "[$address]:53" ;;
+      *) echo "$address:53" ;;
+      esac
+    done
+}
+
+case ${1-} in
+names)
+  env | sed -n 's/^\(\(ISTIO_META\|ISTIO_METAJSON\|XDS_HEADER\|CA_HEADER\)_[A-Za-z0-9_]*\)=.*/\1/p' | join
+  ;;
+net)
+  # Never nothing: the runtime takes an empty list for all there is.
+  { echo 127.0.0.1:15000; control_plane; name_servers; } | join
+  ;;
+read)
+  {
+    echo ./var/run/secrets
+    echo ./etc/istio/config/mesh
+    echo /etc/resolv.conf
+    echo /etc/hosts
+    echo "${LOCAL_XDS_PATH:-examples}"
+    echo "${FAKE_CA_DIR:-.fake-ca}"
+    for path in "${XDS_ROOT_CA-}" "${CA_ROOT_CA-}" "${AUTH_TOKEN-}" "${CRL_PATH-}"; do
+      case $path in
+      *,*) ;;
+      */*) [ ! -e "$path" ] || echo "$path" ;;
+      esac
+    done
+  } | join
+  ;;
+*)
+  echo "usage: grants.sh names | net | read" >&2
+  exit 2
+  ;;
+esac
