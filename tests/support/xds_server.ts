@@ -107,6 +107,8 @@ export class XdsServer implements AsyncDisposable {
   };
   readonly #held = new Set<XdsType>();
   #nonces = 0;
+  /** Type, name and version of everything said so far. */
+  readonly #versions = new Set<string>();
 
   private constructor(
     options: XdsServerOptions,
@@ -290,6 +292,12 @@ export class XdsServer implements AsyncDisposable {
       if (type === "Authorization" && !stream.subscriptions.has("Address")) {
         violated("Authorization was asked for before Address");
       }
+      for (const [name, version] of Object.entries(initialVersions)) {
+        const isGiven = this.#versions.has(JSON.stringify([type, name, version]));
+        // On demand, what is waited for has none yet (§1.9).
+        const isPending = version === "" && subscribe.includes("*");
+        if (!isGiven && !isPending) violated(`${name} never had version ${version}`);
+      }
       stream.subscriptions.set(type, new XdsSubscription(request));
       this.#tell(stream, type);
       return;
@@ -352,9 +360,13 @@ export class XdsServer implements AsyncDisposable {
   #say(stream: XdsStream, fields: Fields): void {
     const nonce = fields["nonce"] ?? `${++this.#nonces}-${crypto.randomUUID().slice(0, 8)}`;
     const { resources = [], removed = [], typeUrl } = fields;
+    const type = TYPES.find((type) => TYPE_URLS[type] === typeUrl) ?? null;
+    for (const { name = "", version = "" } of resources) {
+      this.#versions.add(JSON.stringify([type, name, version]));
+    }
     this.said.push({
       stream: stream.number,
-      type: TYPES.find((type) => TYPE_URLS[type] === typeUrl) ?? null,
+      type,
       nonce,
       set: resources.map(({ name = "" }: Fields) => name),
       removed,
@@ -364,16 +376,18 @@ export class XdsServer implements AsyncDisposable {
   }
 }
 
-/** A request in a line: `1 first Address {"a":"v"}`, `2 nack Address: why`, `1 demand Address /10.0.0.1`. */
+/** A request in a line: `1 first Address has a,b`, `2 nack Address: why`, `1 demand Address +/10.0.0.1`. */
 export function describeHeard({ stream, type, kind, request }: HeardRequest): string {
-  const { initialVersions, subscribe, typeUrl, error } = request;
+  const { initialVersions, subscribe, unsubscribe, typeUrl, error } = request;
   const start = `${stream} ${kind} ${type ?? typeUrl}`;
   if (kind === "nack") return `${start}: ${error.message ?? ""}`;
-  const asked = subscribe.length === 0 ? "" : ` ${subscribe.join(",")}`;
-  const versions = Object.keys(initialVersions).length === 0
-    ? ""
-    : ` ${JSON.stringify(initialVersions)}`;
-  return start + asked + versions;
+  const names = Object.keys(initialVersions).sort();
+  return [
+    start,
+    ...subscribe.map((name: string) => `+${name}`),
+    ...unsubscribe.map((name: string) => `-${name}`),
+    ...(names.length === 0 ? [] : [`has ${names.length > 3 ? names.length : names.join()}`]),
+  ].join(" ");
 }
 
 const SERVICE: grpc.ServiceDefinition = {
