@@ -98,39 +98,14 @@ Deno.test("readConfig() gives a frozen value", () => {
 
 Deno.test.each([
   {
-    name: "values",
-    variables: { ENABLE_PROXY: "1" },
-    expected: "invalid env var ENABLE_PROXY=1 (provided string was not `true` or `false`)",
-  },
-  {
-    name: "an empty duration",
-    variables: { SECRET_TTL: "" },
-    expected: "invalid env var SECRET_TTL= (expected a duration such as 30s, 1m30s or 500ms)",
-  },
-  {
-    name: "an unknown mode",
-    variables: { PROXY_MODE: "x" },
-    expected: "invalid env var PROXY_MODE=x (PROXY_MODE must be one of dedicated, shared)",
-  },
-  {
     name: "dedicated mode without workload",
     variables: { PROXY_WORKLOAD_INFO: undefined },
     expected: "invalid configuration: PROXY_MODE=dedicated requires PROXY_WORKLOAD_INFO to be set",
   },
   {
-    name: "half a workload",
-    variables: { PROXY_WORKLOAD_INFO: "ns/name" },
-    expected: "invalid env var PROXY_WORKLOAD_INFO=ns/name (must be namespace/name/serviceaccount)",
-  },
-  {
     name: "two meshes",
     variables: { LOCAL_XDS: "{}", LOCAL_XDS_PATH: "mesh.yaml" },
     expected: "invalid configuration: only one of LOCAL_XDS_PATH or LOCAL_XDS may be set",
-  },
-  {
-    name: "no address",
-    variables: { XDS_ADDRESS: "https://" },
-    expected: "invalid uri: https://",
   },
   {
     name: "an empty CA",
@@ -162,9 +137,9 @@ Deno.test.each([
     expected: "invalid configuration: FIPS_CONFIG_PATH is set and FIPS_MODULE_PATH is not",
   },
   {
-    name: "a packet mark that is no number",
-    variables: { IO_PROVIDER: "native", PACKET_MARK: "0x539" },
-    expected: "invalid env var PACKET_MARK=0x539 (invalid digit found in string)",
+    name: "on-demand addresses with DNS, which is on by default",
+    variables: { XDS_ON_DEMAND: "true" },
+    expected: "error parsing proxy config: DNS proxy does not currently support on-demand mode",
   },
   {
     name: "no servers",
@@ -172,62 +147,12 @@ Deno.test.each([
     expected: "error parsing proxy config: ztunnel run without any servers enabled",
   },
   {
-    name: "a DNS address",
-    variables: { ISTIO_META_DNS_PROXY_ADDR: "example:53" },
-    expected:
-      "invalid configuration: failed to parse DNS_PROXY_ADDR: example:53 (expected localhost:port or IP:port)",
-  },
-  {
-    name: "a bind address by name",
-    variables: { BIND_ADDRESS: "localhost" },
-    expected: "invalid env var BIND_ADDRESS=localhost (provided string was not an IP address)",
-  },
-  {
     name: "an IPv6 bind address without IPv6",
     variables: { BIND_ADDRESS: "::1", IPV6_ENABLED: "false" },
     expected: "invalid configuration: BIND_ADDRESS=::1 needs IPv6, but IPV6_ENABLED=false",
   },
-  {
-    name: "a dialer",
-    variables: { TUNNEL_DIALER: "rust" },
-    expected: "invalid env var TUNNEL_DIALER=rust (TUNNEL_DIALER must be one of node, deno)",
-  },
-  {
-    name: "a network nobody has",
-    variables: { IO_PROVIDER: "rust" },
-    expected: "invalid env var IO_PROVIDER=rust (IO_PROVIDER must be one of deno, native)",
-  },
-  {
-    name: "too many streams",
-    variables: { POOL_MAX_STREAMS_PER_CONNECTION: "65536" },
-    expected:
-      "invalid env var POOL_MAX_STREAMS_PER_CONNECTION=65536 (number too large to fit in target type)",
-  },
-  {
-    name: "no streams",
-    variables: { POOL_MAX_STREAMS_PER_CONNECTION: "0" },
-    expected: "invalid env var POOL_MAX_STREAMS_PER_CONNECTION=0 (must be at least 1)",
-  },
-  {
-    name: "a frame size that HTTP/2 does not have",
-    variables: { HTTP2_FRAME_SIZE: "16383" },
-    expected: "invalid env var HTTP2_FRAME_SIZE=16383 (must be at least 16384)",
-  },
-  {
-    name: "a window that HTTP/2 does not have",
-    variables: { HTTP2_STREAM_WINDOW_SIZE: "2147483648" },
-    expected: "invalid env var HTTP2_STREAM_WINDOW_SIZE=2147483648 (must be at most 2147483647)",
-  },
 ])("readConfig() refuses $name", ({ variables, expected }) => {
   assertEquals(refusal(variables), expected);
-});
-
-Deno.test.each([
-  { value: "1m30s", ms: 90_000 },
-  { value: "90", ms: 90_000 },
-  { value: "1h*2", ms: 7_200_000 },
-])("readConfig() SECRET_TTL=$value", ({ value, ms }) => {
-  assertEquals(config({ SECRET_TTL: value }).secretTtlMs, ms);
 });
 
 Deno.test.each<{ grace?: string; deadline?: string; ms: number }>([
@@ -247,21 +172,6 @@ Deno.test.each<{ grace?: string; deadline?: string; ms: number }>([
   assertEquals(config(variables).drainDeadlineMs, ms);
 });
 
-Deno.test("readConfig() ISTIO_META_CLUSTER_ID wins over CLUSTER_ID", () => {
-  assertEquals(config({ ISTIO_META_CLUSTER_ID: "c1", CLUSTER_ID: "c2" }).clusterId, "c1");
-  assertEquals(config({ CLUSTER_ID: "c2" }).clusterId, "c2");
-});
-
-Deno.test.each([
-  { value: "TRUE", asked: true },
-  { value: "true", asked: true },
-  { value: "1", asked: false },
-  { value: "", asked: false },
-])("readConfig() ISTIO_META_DNS_CAPTURE=$value", ({ value, asked }) => {
-  const { dns } = config({ ISTIO_META_DNS_CAPTURE: value });
-  assertEquals([dns.asked, dns.explicit], [asked, true]);
-});
-
 Deno.test("readConfig() takes DNS settings and ports from ProxyConfig, variables first", () => {
   const meshConfigText =
     "defaultConfig: { statsPort: 15888, proxyAdminPort: 15099, proxyMetadata: { ISTIO_META_DNS_CAPTURE: 'false', DNS_PROXY_ADDR: '10.0.0.1:53' } }";
@@ -276,14 +186,6 @@ Deno.test("readConfig() takes DNS settings and ports from ProxyConfig, variables
     asked: true,
     explicit: true,
     address: "[::1]:5353",
-  });
-});
-
-Deno.test("readConfig() splits PROXY_WORKLOAD_INFO at the first two slashes", () => {
-  assertEquals(config({ PROXY_WORKLOAD_INFO: "ns/n/s/a" }).workload, {
-    namespace: "ns",
-    name: "n",
-    serviceAccount: "s/a",
   });
 });
 
@@ -339,48 +241,6 @@ Deno.test("readConfig() counts SOCKS5's port among its own when it is on", () =>
   assertEquals(config({ UNSTABLE_ENABLE_SOCKS5: "false" }).internalPorts.has(15080), false);
 });
 
-Deno.test("readConfig() takes the rest as it is", () => {
-  const all = config({
-    DESCRIPTORS_MAX: "1024",
-    LOCAL_XDS_PATH: "mesh.yaml",
-    FAKE_CA_DIR: "ca",
-    NODE_NAME: "n1",
-    NETWORK: "net",
-    CLUSTER_DOMAIN: "example.org",
-    TRUST_DOMAIN: "td",
-    KEEPALIVE_ENABLED: "false",
-    ENABLE_ORIG_SRC: "false",
-    ENABLE_RESPONSE_BAGGAGE: "false",
-    LOCALHOST_APP_TUNNEL: "false",
-    AUTHZ_POLICY_INFO_LOGGING: "true",
-    RUST_LOG: "debug,access=info",
-    LOG_FORMAT: "json",
-    TUNNEL_DIALER: "deno",
-    IO_PROVIDER: "deno",
-    POOL_UNUSED_RELEASE_TIMEOUT: "1m",
-  });
-  assertEquals(all.descriptorsMax, 1_024);
-  assertEquals(config({ DESCRIPTORS_MAX: "unlimited" }).descriptorsMax, null);
-  assertEquals(all.localMesh, { kind: "file", path: "mesh.yaml" });
-  assertEquals(all.fakeCa, { directory: "ca" });
-  assertEquals([all.nodeName, all.network, all.clusterDomain, all.trustDomain], [
-    "n1",
-    "net",
-    "example.org",
-    "td",
-  ]);
-  assertEquals([all.keepalive, all.originalSource], [null, false]);
-  assertEquals([all.responseBaggage, all.localhostAppTunnel], [false, false]);
-  assertEquals([all.authorizationLogLevel, all.logFilter, all.logFormat], [
-    "info",
-    "debug,access=info",
-    "json",
-  ]);
-  assertEquals([all.tunnelDialer, all.pool.idleMs], ["deno", 60_000]);
-  assertEquals(config({ LOCAL_XDS: "{}" }).localMesh, { kind: "text", text: "{}" });
-  assertEquals(config({ LOG_FORMAT: "JSON" }).logFormat, "plain");
-});
-
 Deno.test("readConfig() with IO_PROVIDER=native takes what only that network can do", () => {
   const plain = config({ IO_PROVIDER: "native" });
   assertEquals([plain.ioProvider, plain.originalSource, plain.native], ["native", null, {
@@ -429,6 +289,147 @@ Deno.test("readConfig() computes TCP_USER_TIMEOUT from the keepalive timing", ()
   assertEquals(config({ ...own, ...off }).userTimeoutMs, 20_000);
   const huge = { KEEPALIVE_TIME: "10000h", USER_TIMEOUT_ENABLED: "true" };
   assertEquals(config(huge).userTimeoutMs, 0x7fff_ffff);
+});
+
+Deno.test("readConfig() marks a node's packets, and a workload's only when told to", () => {
+  const mark = (variables: Variables) =>
+    config({ IO_PROVIDER: "native", ...variables }).native?.packetMark;
+  assertEquals(mark({}), null);
+  assertEquals(mark({ PACKET_MARK: "7" }), 7);
+  assertEquals(mark({ PROXY_MODE: "shared" }), 1337);
+  assertEquals(mark({ PROXY_MODE: "shared", PACKET_MARK: "7" }), 7);
+  assertEquals(mark({ PROXY_MODE: "shared", PACKET_MARK: "0" }), null);
+});
+
+Deno.test("readConfig() serves no workload in particular in shared mode, whatever it was told", () => {
+  for (const PROXY_MODE of ["shared", undefined]) {
+    const { mode, workload } = config({ PROXY_MODE });
+    assertEquals([mode, workload], ["shared", null]);
+  }
+});
+
+Deno.test("readConfig() knows the proxy's own identity by three variables, not two", () => {
+  const all = { POD_NAME: "zt-1", POD_NAMESPACE: "istio-system", SERVICE_ACCOUNT: "ztunnel" };
+  assertEquals(config({ ...all, TRUST_DOMAIN: "td" }).self, {
+    workload: { namespace: "istio-system", name: "zt-1", serviceAccount: "ztunnel" },
+    identity: "spiffe://td/ns/istio-system/sa/ztunnel",
+  });
+  for (const name of Object.keys(all)) {
+    assertEquals(config({ ...all, [name]: undefined }).self, null);
+  }
+});
+
+Deno.test("readConfig() merges mesh file, PROXY_CONFIG and environment", () => {
+  const meshConfigText =
+    "{defaultConfig: {statsPort: 15888, proxyAdminPort: 15099, proxyMetadata: {ISTIO_META_FOO: foo, ISTIO_META_FOOBAR: foobar}}}";
+  const { listeners, xds, proxyMetadata } = config({
+    XDS_ADDRESS: undefined,
+    XDS_ROOT_CA: PEM,
+    PROXY_CONFIG:
+      '{"proxyAdminPort":15999,"discoveryAddress":"istiod-rev0.istio-system-2:15012","proxyMetadata":{"ISTIO_META_BAR":"bar","ISTIO_META_FOOBAR":"x","NO_PREFIX":"n"}}',
+    ISTIO_META_INCLUDE_THIS: "e",
+  }, { meshConfigText, names: ["ISTIO_META_INCLUDE_THIS"] });
+  assertEquals(listeners.stats.port, 15888);
+  assertEquals(listeners.admin[0]?.port, 15999);
+  assertEquals(xds?.address, "https://istiod-rev0.istio-system-2:15012");
+  const metadata = { FOO: "foo", BAR: "bar", FOOBAR: "x", NO_PREFIX: "n", INCLUDE_THIS: "e" };
+  assertEquals(Object.fromEntries(proxyMetadata), metadata);
+  assertEquals(Object.fromEntries(xds!.metadata), metadata);
+});
+
+Deno.test("readConfig() tells the control plane who asks", () => {
+  const { xds } = config({
+    XDS_ADDRESS: "istiod.x.svc:15012",
+    XDS_ROOT_CA: PEM,
+    POD_NAME: "zt-1",
+    POD_NAMESPACE: "istio-system",
+    INSTANCE_IP: "10.1.2.3",
+    NODE_NAME: "n1",
+    CLUSTER_ID: "not in the metadata",
+    ISTIO_META_CLUSTER_ID: "c1",
+    ISTIO_METAJSON_LABELS: '{"app":"foo","n":1,"l":[true,null]}',
+    XDS_HEADER_HEADER_FOO: "foo",
+    AUTH_TOKEN: "abc123",
+  }, { names: ["ISTIO_METAJSON_LABELS", "XDS_HEADER_HEADER_FOO"] });
+  assertEquals(xds, {
+    address: "https://istiod.x.svc:15012",
+    root: { kind: "pem", pem: PEM },
+    altHostname: null,
+    token: { kind: "text", token: "abc123" },
+    headers: [["header_foo", "foo"]],
+    onDemand: false,
+    node: {
+      instanceIp: "10.1.2.3",
+      podName: "zt-1",
+      podNamespace: "istio-system",
+      nodeName: "n1",
+    },
+    metadata: new Map([["CLUSTER_ID", "c1"]]),
+    jsonMetadata: new Map([["LABELS", { app: "foo", n: 1, l: [true, null] }]]),
+  });
+});
+
+Deno.test("readConfig() takes what the chart sets", () => {
+  const root = "./var/run/secrets/istio/root-cert.pem";
+  const token = "./var/run/secrets/tokens/istio-token";
+  const environment: Variables = {
+    CA_ADDRESS: "istiod.istio-system.svc:15012",
+    XDS_ADDRESS: "istiod.istio-system.svc:15012",
+    RUST_LOG: "info",
+    ISTIO_META_CLUSTER_ID: "Kubernetes",
+    INPOD_ENABLED: "true",
+    TERMINATION_GRACE_PERIOD_SECONDS: "30",
+    POD_NAME: "ztunnel-abcde",
+    POD_NAMESPACE: "istio-system",
+    NODE_NAME: "n1",
+    INSTANCE_IP: "10.1.2.3",
+    SERVICE_ACCOUNT: "ztunnel",
+    ISTIO_META_ENABLE_HBONE: "true",
+    ZTUNNEL_CPU_LIMIT: "16",
+    ZTUNNEL_RESOURCE_CPU_REQUEST: "1",
+    RUST_BACKTRACE: "1",
+    KUBERNETES_SERVICE_HOST: "10.96.0.1",
+    IO_PROVIDER: "native",
+  };
+  const chart = readConfig((name) => environment[name], {
+    exists: (path) => path === root || path === token,
+    names: Object.keys(environment).filter((name) => name.startsWith("ISTIO_META")),
+    cpus: 64,
+  });
+  assertEquals([chart.mode, chart.workload, chart.fakeCa], ["shared", null, null]);
+  for (const server of [chart.xds, chart.ca]) {
+    assertEquals(server?.address, "https://istiod.istio-system.svc:15012");
+    assertEquals(server?.root, { kind: "file", path: root });
+    assertEquals(server?.token, { kind: "file", path: token });
+  }
+  assertEquals(chart.self?.identity, "spiffe://cluster.local/ns/istio-system/sa/ztunnel");
+  assertEquals(chart.drainDeadlineMs, 25_000);
+  assertEquals(chart.workerThreads, 4);
+  assertEquals(chart.native?.packetMark, 1337);
+  assertEquals(Object.fromEntries(chart.proxyMetadata), {
+    CLUSTER_ID: "Kubernetes",
+    ENABLE_HBONE: "true",
+  });
+  assertEquals(chart.notices, []);
+});
+
+Deno.test("readConfig() has no control plane with an empty XDS_ADDRESS", () => {
+  assertEquals(config({ XDS_ADDRESS: "" }).xds, null);
+  assertEquals(config({ XDS_ADDRESS: "", PROXY_CONFIG: "{discoveryAddress: 'a:1'}" }).xds, null);
+});
+
+Deno.test("readConfig() asks for named variables, and of the rest only those it was told of", () => {
+  const asked = new Set<string>();
+  const names = ["XDS_HEADER_A", "HOME", "ISTIO_META_B"];
+  readConfig((name) => {
+    asked.add(name);
+    return LEAST[name];
+  }, { names });
+  const fixed = CONFIG_VARIABLES.map(({ name }) => name);
+  assertEquals([...asked].filter((name) => !fixed.includes(name)).sort(), [
+    "ISTIO_META_B",
+    "XDS_HEADER_A",
+  ]);
 });
 
 Deno.test("readConfig() passes on what systemd says about open listeners", () => {
