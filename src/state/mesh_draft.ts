@@ -148,8 +148,9 @@ export class MeshDraft {
     const last = (present ?? this.#before.workloads.entry(key))?.workload;
     const isSame = last !== undefined && isSameValue(last, workload);
     const isChanged = present === undefined || !isSame;
+    if (!isChanged && workloads.isAlone(last!)) return;
     if (present !== undefined) {
-      services.removeWorkload(present, isChanged, this.#touched);
+      if (isChanged) services.removeWorkload(present, this.#touched);
       workloads.remove(present, isChanged, this.#touched);
     }
     if (last !== undefined && !isSame) {
@@ -157,8 +158,9 @@ export class MeshDraft {
       policies.carry(last, workload);
     }
     const entry = workloads.insert(key, isSame ? last : workload, isChanged, this.#touched);
-    services.addWorkload(entry, isChanged, this.#touched);
-    if (isChanged) this.#hasNewWorkload = true;
+    if (!isChanged) return;
+    services.addWorkload(entry, this.#touched);
+    this.#hasNewWorkload = true;
   }
 
   #setService(service: Service): void {
@@ -167,8 +169,10 @@ export class MeshDraft {
     const present = services.byKey(key)?.slot ?? null;
     const last = present ?? this.#before.services.byKey(key)?.slot ?? null;
     const isSame = last !== null && isSameValue(last.service, service);
+    const isChanged = present === null || !isSame;
+    if (!isChanged && services.isAlone(last!)) return;
     services.insert(isSame ? last.service : service, {
-      isChanged: present === null || !isSame,
+      isChanged,
       before: last,
       warn: this.#warn,
       entryOf: (uid) => uid === "" ? undefined : workloads.entry(uid),
@@ -187,7 +191,7 @@ export class MeshDraft {
     const { workloads, services } = this.#after;
     const entry = workloads.entry(name);
     if (entry !== undefined) {
-      services.removeWorkload(entry, true, this.#touched);
+      services.removeWorkload(entry, this.#touched);
       workloads.remove(entry, true, this.#touched);
       return;
     }

@@ -12,7 +12,10 @@ import type { WorkloadIndex } from "./workload_index.ts";
 
 export { workloadIdentity } from "./workload_facts.ts";
 
-/** Immutable: a change of the mesh makes a new one, which shares what did not change. "First" and "last" mean the order of insertion. */
+/**
+ * Immutable: a change of the mesh makes a new one, which shares what did not change. "First" and "last" mean the
+ * order of insertion.
+ */
 export class MeshState implements MeshView {
   /** One line each: what was wrong with the given resources, but no reason to refuse. */
   readonly warnings: readonly string[];
@@ -61,11 +64,6 @@ export class MeshState implements MeshView {
   /** As {@link serviceByHostname}, for a name in lower case: DNS knows no other (§6). */
   serviceByName(name: string, clientNamespace: string | null): KnownService | null {
     return this.#services.byName(name, clientNamespace);
-  }
-
-  /** All of a name in lower case that the client sees, oldest first, at most one of each namespace: DNS leaves some out before it chooses (§5.4). */
-  servicesByName(name: string, clientNamespace: string | null): readonly KnownService[] {
-    return this.#services.visibleByName(name, clientNamespace);
   }
 
   /** Case counts (spec/data-path §3.2). */

@@ -96,7 +96,9 @@ export class ServiceIndex {
   byHostname(hostname: string, clientNamespace: string | null): KnownService | null {
     const list = this.#byName.get(hostname.toLowerCase());
     if (list === undefined) return null;
-    const slots = list.all.filter(({ service }) => service.hostname === hostname);
+    // Spelt in several ways, it is several names.
+    const isMeant = ({ service }: ServiceSlot) => service.hostname === hostname;
+    const slots = list.all.every(isMeant) ? list.all : list.all.filter(isMeant);
     return this.#knownOf(pickSlot(slots, clientNamespace));
   }
 
@@ -104,14 +106,6 @@ export class ServiceIndex {
   byName(name: string, clientNamespace: string | null): KnownService | null {
     const list = this.#byName.get(name);
     return list === undefined ? null : this.#knownOf(pickSlot(list.winners, clientNamespace));
-  }
-
-  /** All that the client sees, at most one of each namespace. */
-  visibleByName(name: string, clientNamespace: string | null): KnownService[] {
-    const slots = this.#byName.get(name)?.winners ?? [];
-    return slots.filter((slot) => isVisible(slot, clientNamespace)).map((slot) =>
-      this.#knownOf(slot)!
-    );
   }
 
   forEachGroup(visit: (group: ServiceGroup, key: string) => void): void {
@@ -137,6 +131,14 @@ export class ServiceIndex {
       best ??= found;
     }
     return best;
+  }
+
+  /** True when nobody else has its name, addresses or networks, so that its place among others means nothing. */
+  isAlone({ service }: ServiceSlot): boolean {
+    const isShared = (map: SlotMap, at: string) => map.get(at)!.all.length > 1;
+    if (isShared(this.#byName, service.hostname.toLowerCase())) return false;
+    for (const at of vipKeys(service)) if (isShared(this.#byVip, at)) return false;
+    return cidrPlaces(service.cidrVips).every(({ key }) => !isShared(this.#byCidr, key));
   }
 
   /** Adds or replaces a service; its members stay. */
@@ -211,28 +213,28 @@ export class ServiceIndex {
   }
 
   /** A workload came: it is an endpoint of the services it names, and of those that name it. */
-  addWorkload(entry: WorkloadEntry, isChanged: boolean, touched: Touched): void {
+  addWorkload(entry: WorkloadEntry, touched: Touched): void {
     const { uid, services, status } = entry.workload;
     const healthy = status === "Healthy";
     for (const [key, ports] of services) {
       this.#addMember(key, new Member(entry, { ports, healthy, own: true }));
-      if (isChanged) touched.add(keyDependency(key));
+      touched.add(keyDependency(key));
     }
     for (const key of this.#namedBy.get(uid) ?? []) {
       if (services.has(key)) continue;
       const endpoint = lastNamed(this.byKey(key)!.service, uid);
       this.#addMember(key, namedMember(entry, endpoint));
-      if (isChanged) touched.add(keyDependency(key));
+      touched.add(keyDependency(key));
     }
   }
 
   /** A workload goes, or a newer one takes its place. */
-  removeWorkload({ key, workload }: WorkloadEntry, isChanged: boolean, touched: Touched): void {
+  removeWorkload({ key, workload }: WorkloadEntry, touched: Touched): void {
     for (const service of [...workload.services.keys(), ...this.#namedBy.get(workload.uid) ?? []]) {
       const group = this.#groups.get(service);
       if (group === undefined) continue; // Both name each other, and it was dropped already.
       this.#setGroup(service, group.members.delete(key, this.#owner), group.known);
-      if (isChanged) touched.add(keyDependency(service));
+      touched.add(keyDependency(service));
     }
   }
 

@@ -94,6 +94,15 @@ export class WorkloadIndex {
     this.#byKey.forEach(visit);
   }
 
+  /** True when nobody else has its addresses, name or host name, so that its place among others means nothing. */
+  isAlone(workload: Workload): boolean {
+    for (const ip of addressesOf(workload)) {
+      if (isList(this.#byIp.get(addressKey(workload.network, ip))!)) return false;
+    }
+    return !isList(this.#byName.get(nameKey(workload))!) &&
+      (workload.hostname === "" || !isList(this.#byHostname.get(hostnameKey(workload))!));
+  }
+
   /**
    * Adds a workload whose key is free.
    * @param isChanged False: it was there before this update, as it is.
