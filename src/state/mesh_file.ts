@@ -1,4 +1,5 @@
 // The local mesh file: YAML or JSON → resources, or one line that says what is wrong (spec/xds-state-and-dns §4).
+import { createHash } from "node:crypto";
 import { parseIp } from "../base/address.ts";
 import { policyKey } from "../rbac/judge.ts";
 import type { Policy } from "../rbac/policy.ts";
@@ -29,6 +30,8 @@ const UNKNOWN_LOCALITY: Locality = { region: "", zone: "", subzone: "" };
 export interface MeshFile extends MeshResources {
   /** One line each, for the log. */
   readonly warnings: readonly string[];
+  /** SHA-256 of the text in UTF-8, lower-case hex: the same for the same text only. Absent where there was none. */
+  readonly digest?: string;
 }
 
 /**
@@ -55,6 +58,7 @@ export function parseMeshFile(
     services: sortBy(services, (service) => [serviceKey(service)]),
     policies: sortBy<Policy>(policies, (policy) => [policyKey(policy)]),
     warnings,
+    digest: createHash("sha256").update(text).digest("hex"),
   };
 }
 

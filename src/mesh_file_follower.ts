@@ -1,0 +1,165 @@
+// One look at the mesh file after the other: whether it changed, whether it stands still, whether it is good.
+import { createHash } from "node:crypto";
+import type { Clock } from "./base/clock.ts";
+import { ProxyError } from "./base/errors.ts";
+import type { LogLevel, LogValue } from "./seam/events.ts";
+import { MESH_FILE_BYTES_MAX, type MeshFile } from "./state/mesh_file.ts";
+
+/** A file written so lately may be written again within the same tick of its clock, in milliseconds. */
+export const YOUNG_MS = 2_000;
+
+const SCOPE = "ztunnel::mesh_file";
+
+export interface MeshFileFollowerOptions {
+  readonly path: string;
+  readonly clock: Pick<Clock, "wallMs">;
+  readonly log: (
+    level: LogLevel,
+    scope: string,
+    message: string,
+    fields?: Readonly<Record<string, LogValue>>,
+  ) => void;
+  /** Throws where the text is no mesh. */
+  readonly parse: (text: string) => MeshFile;
+  /** Takes a mesh that differs from the one before. */
+  readonly onMesh: (mesh: MeshFile) => void;
+  /** `MeshFile.digest` of what is in use already; absent: whatever is found first is taken. */
+  readonly loadedDigest?: string;
+}
+
+/**
+ * What a look found. `settling`: it changed, and the next look tells whether all of it is written; `same`: as good as
+ * what is in use; `refused`: wrong, and what is in use stays.
+ */
+export type Look = "unchanged" | "settling" | "loaded" | "same" | "refused" | "gone";
+
+/** Keeps what is in use as new as the file. Never throws. */
+export class MeshFileFollower {
+  readonly #options: MeshFileFollowerOptions;
+  /** The file as the last look saw it, and as it was when it was read; null: not (to be trusted). */
+  #seen: string | null = null;
+  #read: string | null = null;
+  #inUse: string | null;
+  /** What was last complained about: a digest or an error's text. */
+  #complaint: string | null = null;
+
+  constructor(options: MeshFileFollowerOptions) {
+    this.#options = options;
+    this.#inUse = options.loadedDigest ?? null;
+  }
+
+  async look(): Promise<Look> {
+    try {
+      return await this.#look();
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  async #look(): Promise<Look> {
+    const { path, clock } = this.#options;
+    const before = await Deno.stat(path);
+    const mark = markOf(before);
+    if (mark === this.#read) return "unchanged";
+    if (mark !== this.#seen) {
+      this.#seen = mark;
+      return "settling";
+    }
+    if (!before.isFile) return this.#refuse(mark, `Cannot read mesh file ${path}: it is no file`);
+    const bytes = await readBounded(path);
+    const after = markOf(await Deno.stat(path));
+    if (after !== mark) {
+      this.#seen = after;
+      return "settling";
+    }
+    const isYoung = clock.wallMs() - (before.mtime?.getTime() ?? 0) < YOUNG_MS;
+    this.#read = isYoung ? null : mark;
+    if (bytes === null) {
+      const text = `Cannot read mesh file ${path}: larger than ${MESH_FILE_BYTES_MAX} bytes`;
+      return this.#refuse(mark, text);
+    }
+    return this.#take(bytes);
+  }
+
+  #take(bytes: Uint8Array): Look {
+    const { path, parse, onMesh, log } = this.#options;
+    const digest = createHash("sha256").update(bytes).digest("hex");
+    if (digest === this.#inUse) {
+      if (this.#complaint !== null) {
+        log("info", SCOPE, "mesh file is again what is in use", { path });
+      }
+      this.#complaint = null;
+      return "same";
+    }
+    if (digest === this.#complaint) return "refused";
+    let mesh: MeshFile;
+    try {
+      mesh = parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    } catch (error) {
+      const text = error instanceof TypeError
+        ? `Cannot read mesh file ${path}: it is no UTF-8 text`
+        : textOf(error);
+      return this.#refuse(digest, text);
+    }
+    this.#complaint = null;
+    this.#inUse = digest;
+    for (const warning of mesh.warnings) log("warn", SCOPE, warning);
+    log("info", SCOPE, "mesh file reloaded", {
+      path,
+      workloads: mesh.workloads.length,
+      services: mesh.services.length,
+      policies: mesh.policies.length,
+    });
+    onMesh(mesh);
+    return "loaded";
+  }
+
+  /** Once for each thing that is wrong. */
+  #refuse(what: string, error: string): "refused" {
+    if (this.#complaint !== what) {
+      this.#complaint = what;
+      const { log, path } = this.#options;
+      log("error", SCOPE, "mesh file is wrong, the mesh stays as it was", { path, error });
+    }
+    return "refused";
+  }
+
+  #failed(error: unknown): Look {
+    this.#seen = null;
+    this.#read = null;
+    if (!(error instanceof Deno.errors.NotFound)) return this.#refuse(textOf(error), textOf(error));
+    if (this.#complaint !== "gone") {
+      this.#complaint = "gone";
+      const { log, path } = this.#options;
+      log("warn", SCOPE, "mesh file is gone, the mesh stays as it was", { path });
+    }
+    return "gone";
+  }
+}
+
+/** Changes whenever the file does, as far as its directory knows. */
+function markOf({ dev, ino, size, mtime, ctime }: Deno.FileInfo): string {
+  return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");
+}
+
+/** Null: larger than {@link MESH_FILE_BYTES_MAX}. */
+async function readBounded(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  using file = await Deno.open(path);
+  const { size } = await file.stat();
+  if (size > MESH_FILE_BYTES_MAX) return null;
+  const bytes = new Uint8Array(size + 1);
+  let filled = 0;
+  while (filled < bytes.length) {
+    const count = await file.read(bytes.subarray(filled));
+    if (count === null) break;
+    filled += count;
+  }
+  return filled > MESH_FILE_BYTES_MAX ? null : bytes.subarray(0, filled);
+}
+
+/** A peer's or operator's fault in one line; of a bug, where it is. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isExpected = error instanceof ProxyError || error.name in Deno.errors;
+  return isExpected ? error.message : error.stack ?? error.message;
+}
