@@ -66,6 +66,11 @@ export class MeshState implements MeshView {
     return this.#services.byName(name, clientNamespace);
   }
 
+  /** All of a name in lower case that the client sees, oldest first, at most one of each namespace. */
+  servicesByName(name: string, clientNamespace: string | null): readonly KnownService[] {
+    return this.#services.visibleByName(name, clientNamespace);
+  }
+
   /** Case counts (spec/data-path §3.2). */
   serviceByHostname(hostname: string, clientNamespace: string | null): KnownService | null {
     return this.#services.byHostname(hostname, clientNamespace);

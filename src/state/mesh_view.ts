@@ -20,7 +20,10 @@ export interface Endpoints {
   values(): Iterable<Endpoint>;
 }
 
-/** A service with what its workloads add to it. */
+/**
+ * A service with what its workloads add to it. A value: where anything of it changes, its endpoints and their workloads
+ * included, there is another object; whoever remembers something about it may do so by the object.
+ */
 export interface KnownService {
   readonly service: Service;
   readonly facts: ServiceFacts;
@@ -54,6 +57,8 @@ export interface MeshView {
   serviceByHostname(hostname: string, clientNamespace: string | null): KnownService | null;
   /** As {@link serviceByHostname}, for a name in lower case: DNS knows no other (§6). */
   serviceByName(name: string, clientNamespace: string | null): KnownService | null;
+  /** All that a client sees of a name in lower case, oldest first, one of each namespace: DNS leaves some out (§5.4). */
+  servicesByName(name: string, clientNamespace: string | null): readonly KnownService[];
   /** Exactly this namespace and host name; else a workload that has both. */
   byNamespacedHostname(namespace: string, hostname: string): Found | null;
   /** "What is this IP?": a workload before a service (spec/data-path §2.2). */

@@ -108,6 +108,14 @@ export class ServiceIndex {
     return list === undefined ? null : this.#knownOf(pickSlot(list.winners, clientNamespace));
   }
 
+  /** All that the client sees, oldest first, at most one of each namespace. */
+  visibleByName(name: string, clientNamespace: string | null): KnownService[] {
+    const slots = this.#byName.get(name)?.winners ?? [];
+    return slots.filter((slot) => isVisible(slot, clientNamespace)).map((slot) =>
+      this.#knownOf(slot)!
+    );
+  }
+
   forEachGroup(visit: (group: ServiceGroup, key: string) => void): void {
     this.#groups.forEach(visit);
   }
