@@ -3,12 +3,17 @@ import { assert, assertEquals } from "@std/assert";
 import type { Cancel, Done } from "../base/channel.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
 import { VirtualClock } from "../base/virtual_clock.ts";
-import { ANSWER_WAITERS_MAX, AnswerCache } from "./answer_cache.ts";
+import { ANSWER_WAITERS_MAX, AnswerCache, FORGOTTEN_EACH_MAX } from "./answer_cache.ts";
+import { DEPENDENCIES_MAX } from "./dependency_index.ts";
+import { RECENT_TOUCHES_MAX } from "./recent_touches.ts";
 
 interface Answer {
   readonly generation: number;
+  readonly dependsOn: readonly string[];
   readonly weight: number;
 }
+
+const ANSWER: Answer = { generation: 1, dependsOn: [], weight: 1 };
 
 /** A cache over a state that answers when told to. */
 class Scene {
@@ -17,11 +22,18 @@ class Scene {
   readonly heard: (Answer | ProxyError)[] = [];
   readonly cache: AnswerCache<Answer>;
 
-  constructor(limits: { readonly entriesMax?: number; readonly weightMax?: number } = {}) {
+  constructor(
+    limits: {
+      readonly entriesMax?: number;
+      readonly weightMax?: number;
+      readonly linksMax?: number;
+    } = {},
+  ) {
     this.cache = new AnswerCache<Answer>({
       clock: this.clock,
       entriesMax: limits.entriesMax ?? 10,
       weightMax: limits.weightMax ?? 100,
+      linksMax: limits.linksMax ?? 100,
       weigh: ({ weight }) => weight,
     });
   }
@@ -36,7 +48,7 @@ class Scene {
 
   /** Answers the last question. */
   answer(outcome: Partial<Answer> | ProxyError = {}): void {
-    const full = outcome instanceof ProxyError ? outcome : { generation: 1, weight: 1, ...outcome };
+    const full = outcome instanceof ProxyError ? outcome : { ...ANSWER, ...outcome };
     this.asked.at(-1)!.done(full);
     this.clock.runUntilIdle();
   }
@@ -57,6 +69,11 @@ class Scene {
   }
 }
 
+/** Those of the keys that it has. */
+function known(scene: Scene, keys: string): string {
+  return [...keys].filter((key) => scene.knows(key)).join("");
+}
+
 Deno.test("an answer is asked for once, and given in a later call", () => {
   const scene = new Scene();
   scene.keep("a");
@@ -75,7 +92,7 @@ Deno.test("equal questions wait together, and each may go on its own", () => {
   scene.get("b");
   assertEquals([scene.asked.length, scene.cache.waiting], [2, 4]);
   second.cancel();
-  scene.asked[0]!.done({ generation: 1, weight: 1 });
+  scene.asked[0]!.done(ANSWER);
   scene.clock.runUntilIdle();
   assertEquals([scene.heard.length, scene.cache.waiting], [2, 1]);
 });
@@ -119,16 +136,16 @@ Deno.test("a change empties what is older, and nothing else", () => {
   const scene = new Scene();
   scene.keep("a", { generation: 3 });
   scene.keep("b", { generation: 5 });
-  scene.cache.advance(5);
+  scene.cache.change({ generation: 5, touched: null });
   assertEquals([scene.knows("a"), scene.knows("b")], [false, true]);
-  scene.cache.advance(6);
+  scene.cache.change({ generation: 6, touched: null });
   assertEquals([scene.cache.size, scene.cache.weight], [0, 0]);
 });
 
 Deno.test("an answer from before a change, coming after it, is given and not kept", () => {
   const scene = new Scene();
   scene.get("a");
-  scene.cache.advance(2);
+  scene.cache.change({ generation: 2, touched: null });
   scene.answer({ generation: 1 });
   assertEquals(scene.heard.length, 1);
   assertEquals(scene.cache.size, 0);
@@ -139,14 +156,123 @@ Deno.test("an answer from before a change, coming after it, is given and not kep
 Deno.test("who asks after a change does not join a question from before it", () => {
   const scene = new Scene();
   scene.get("a");
-  scene.cache.advance(2);
+  scene.cache.change({ generation: 2, touched: null });
   scene.get("a");
   assertEquals(scene.asked.length, 2);
-  scene.asked[1]!.done({ generation: 2, weight: 1 });
-  scene.asked[0]!.done({ generation: 1, weight: 1 });
+  scene.asked[1]!.done({ ...ANSWER, generation: 2 });
+  scene.asked[0]!.done(ANSWER);
   scene.clock.runUntilIdle();
   assertEquals(scene.heard.map((outcome) => (outcome as Answer).generation), [2, 1]);
   assert(scene.knows("a"), "the younger answer stays");
+});
+
+Deno.test("a change forgets what depends on something it touched, and nothing else", () => {
+  const scene = new Scene();
+  scene.keep("a", { dependsOn: ["x", "y"] });
+  scene.keep("b", { dependsOn: ["y", "z", "z"] });
+  scene.keep("c", { dependsOn: ["z"], generation: 3 });
+  scene.keep("d");
+  assertEquals(scene.cache.links, 5);
+  scene.cache.change({ generation: 2, touched: ["w", "x"] });
+  assertEquals(known(scene, "abcd"), "bcd");
+  scene.cache.change({ generation: 3, touched: ["z", "z"] });
+  assertEquals([known(scene, "bcd"), scene.cache.links], ["cd", 1], "c knew of it already");
+  scene.cache.change({ generation: 4, touched: [] });
+  assertEquals(known(scene, "cd"), "cd");
+  scene.cache.change({ generation: 5, touched: null });
+  assertEquals([scene.cache.size, scene.cache.links, scene.cache.weight], [0, 0, 0]);
+});
+
+Deno.test("an answer on its way is kept unless a change since it was compiled touched it", () => {
+  const scene = new Scene();
+  scene.get("a");
+  scene.get("b");
+  scene.cache.change({ generation: 2, touched: ["x"] });
+  scene.cache.change({ generation: 3, touched: ["z"] });
+  scene.asked[0]!.done({ ...ANSWER, dependsOn: ["x", "y"] });
+  scene.asked[1]!.done({ ...ANSWER, dependsOn: ["y"] });
+  scene.keep("c", { generation: 2, dependsOn: ["x"] });
+  assertEquals(known(scene, "abc"), "bc");
+});
+
+Deno.test("an answer replaced by one for the same question leaves no trace", () => {
+  const scene = new Scene();
+  scene.get("a");
+  scene.cache.change({ generation: 2, touched: [] });
+  scene.get("a");
+  scene.asked[0]!.done({ ...ANSWER, dependsOn: ["x"] });
+  scene.asked[1]!.done({ ...ANSWER, generation: 2, dependsOn: ["y"] });
+  scene.clock.runUntilIdle();
+  assertEquals([scene.cache.size, scene.cache.links, scene.cache.weight], [1, 1, 1]);
+  scene.cache.change({ generation: 3, touched: ["x"] });
+  assert(scene.knows("a"));
+  scene.cache.change({ generation: 4, touched: ["y"] });
+  assertEquals([scene.knows("a"), scene.cache.links], [false, 0]);
+});
+
+Deno.test.each([
+  { name: "just under", count: DEPENDENCIES_MAX - 1, kept: "a" },
+  { name: "at", count: DEPENDENCIES_MAX, kept: "a" },
+  { name: "just over", count: DEPENDENCIES_MAX + 1, kept: "" },
+])(
+  "an answer $name DEPENDENCIES_MAX survives a change of something else: '$kept'",
+  ({ count, kept }) => {
+    const scene = new Scene();
+    const dependsOn = Array.from({ length: count }, (_, index) => `d${index}`);
+    scene.keep("a", { dependsOn });
+    assertEquals(scene.cache.links, kept === "" ? 1 : count);
+    scene.cache.change({ generation: 2, touched: ["other"] });
+    assertEquals([known(scene, "a"), scene.cache.links], [kept, kept === "" ? 0 : count]);
+    scene.get("a");
+    scene.get("on its way");
+    scene.cache.change({ generation: 3, touched: ["other"] });
+    scene.answer({ generation: 2, dependsOn });
+    assertEquals(scene.knows("on its way"), kept !== "");
+  },
+);
+
+Deno.test.each([
+  { name: "just under", count: RECENT_TOUCHES_MAX - 1, kept: "a" },
+  { name: "at", count: RECENT_TOUCHES_MAX, kept: "a" },
+  { name: "just over", count: RECENT_TOUCHES_MAX + 1, kept: "" },
+])(
+  "an answer on its way through $name RECENT_TOUCHES_MAX of other things is kept: '$kept'",
+  ({ count, kept }) => {
+    const scene = new Scene();
+    scene.get("a");
+    for (let index = 0; index < count; index++) {
+      scene.cache.change({ generation: index + 2, touched: [`d${index}`] });
+    }
+    scene.answer({ dependsOn: ["x"] });
+    assertEquals(known(scene, "a"), kept);
+    scene.keep("b", { generation: count + 1 });
+    assert(scene.knows("b"));
+  },
+);
+
+Deno.test.each([
+  { name: "just under", count: FORGOTTEN_EACH_MAX - 1, others: 1 },
+  { name: "at", count: FORGOTTEN_EACH_MAX, others: 1 },
+  { name: "just over", count: FORGOTTEN_EACH_MAX + 1, others: 0 },
+])("a change that touches $name FORGOTTEN_EACH_MAX leaves $others other", ({ count, others }) => {
+  const many = { entriesMax: 5_000, weightMax: 5_000, linksMax: 5_000 };
+  const scene = new Scene(many);
+  for (let index = 0; index < count; index++) scene.keep(`${index}`, { dependsOn: ["x"] });
+  scene.keep("other", { dependsOn: ["y"] });
+  scene.cache.change({ generation: 2, touched: ["x"] });
+  assertEquals([scene.cache.size, scene.cache.links, scene.cache.weight], [others, others, others]);
+});
+
+Deno.test.each([
+  { name: "just under", linksMax: 6, kept: "abc" },
+  { name: "at", linksMax: 5, kept: "abc" },
+  { name: "just over", linksMax: 4, kept: "bc" },
+])("linksMax is kept to: $name, $kept stay", ({ linksMax, kept }) => {
+  const scene = new Scene({ linksMax });
+  for (const key of ["a", "b", "c"]) {
+    scene.keep(key, { dependsOn: key === "c" ? ["z"] : [`${key}1`, `${key}2`] });
+  }
+  assertEquals(known(scene, "abc"), kept);
 });
 
 Deno.test("entriesMax answers are kept; the oldest goes first", () => {

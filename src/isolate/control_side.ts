@@ -9,6 +9,7 @@ import type { Events, LogLevel } from "../seam/events.ts";
 import type { Router } from "../seam/router.ts";
 import type { RotatingCertificateSource } from "../tls/certificate.ts";
 import { CertificatePush } from "./certificate_push.ts";
+import { ChangeGather } from "./change_gather.ts";
 import { DataPlaneDead, decodeError, MessageError } from "./errors.ts";
 import { EventReader } from "./event_reader.ts";
 import { READ_BATCHES_TOLD } from "./event_writer.ts";
@@ -69,6 +70,7 @@ const NO_STATS: DataPlaneStats = {
 interface KnownRouter {
   readonly number: number;
   readonly router: Router;
+  readonly changes: ChangeGather;
   readonly watch: Cancel;
   users: number;
 }
@@ -104,7 +106,14 @@ export class ControlSide {
       ping: () => post({ kind: "ping", logLevel: logLevel() }),
       onSilent: () => this.#die(`it was silent for ${SILENCE_MS_MAX / 1000} s`),
     });
-    this.#desk = new QuestionDesk({ post, random });
+    this.#desk = new QuestionDesk({
+      random,
+      post: (message) => {
+        // No answer overtakes a change that it knows of.
+        for (const { changes } of this.#routers.values()) changes.tell();
+        post(message);
+      },
+    });
     this.#ownEvents = { opened() {}, closed() {}, failedEarly() {}, log };
     this.#reader = new EventReader((plane) =>
       plane === 0 ? this.#ownEvents : this.#planes.get(plane)?.events ?? null
@@ -275,6 +284,7 @@ export class ControlSide {
     plane.push.close();
     if (--plane.router.users === 0) {
       plane.router.watch.cancel();
+      plane.router.changes.close();
       this.#routers.delete(plane.router.number);
     }
     return plane;
@@ -294,10 +304,13 @@ export class ControlSide {
       return known;
     }
     const number = ++this.#lastRouter;
-    const watch = router.onChange((change) =>
-      this.#options.post({ kind: "change", router: number, change })
+    const { clock, post } = this.#options;
+    const changes = new ChangeGather(
+      clock,
+      (change) => post({ kind: "change", router: number, change }),
     );
-    const known = { number, router, watch, users: 1 };
+    const watch = router.onChange((change) => changes.add(change));
+    const known = { number, router, changes, watch, users: 1 };
     this.#routers.set(number, known);
     return known;
   }

@@ -19,12 +19,15 @@ import { AnswerCache } from "./answer_cache.ts";
 export const ROUTES_MAX = 65_536;
 /** Candidates of all outbound routes kept, as a service may have thousands. */
 export const CACHED_CANDIDATES_MAX = 262_144;
+/** Dependencies noted for all outbound routes kept, and as many for inbound ones: 16 per route, and most have fewer. */
+export const CACHED_LINKS_MAX = 1_048_576;
 /** A question longer than this is asked each time: its host names are a peer's words. */
 export const KEY_CHARS_MAX = 1024;
 
 /**
  * Asks `router` what it does not know. Serves one isolate as well as two. A refusal is not remembered; a change of
- * state empties what it made stale, and an answer from before the change that comes after it is not kept.
+ * state forgets what depends on anything it touched, and such an answer from before the change that comes after it is
+ * not kept.
  */
 export class RouteCache implements Router {
   readonly #router: Router;
@@ -44,18 +47,20 @@ export class RouteCache implements Router {
       clock,
       entriesMax,
       weightMax: CACHED_CANDIDATES_MAX,
+      linksMax: CACHED_LINKS_MAX,
       weigh: ({ candidates }) => candidates.length,
     });
     this.#inbound = new AnswerCache({
       clock,
       entriesMax,
       weightMax: entriesMax,
+      linksMax: CACHED_LINKS_MAX,
       weigh: () => 1,
     });
     // Before anybody else hears of a change and asks again.
-    this.#watch = router.onChange(({ generation }) => {
-      this.#outbound.advance(generation);
-      this.#inbound.advance(generation);
+    this.#watch = router.onChange((change) => {
+      this.#outbound.change(change);
+      this.#inbound.change(change);
     });
   }
 

@@ -27,8 +27,15 @@ import {
 } from "./answer_codec.ts";
 import { MessageError } from "./errors.ts";
 import { QuestionDesk } from "./question_desk.ts";
+import { DEPENDENCIES_MAX } from "./dependency_index.ts";
 import { Questions, QUESTIONS_MAX, RemoteRouter } from "./remote_router.ts";
-import { CACHED_CANDIDATES_MAX, KEY_CHARS_MAX, RouteCache, ROUTES_MAX } from "./route_cache.ts";
+import {
+  CACHED_CANDIDATES_MAX,
+  CACHED_LINKS_MAX,
+  KEY_CHARS_MAX,
+  RouteCache,
+  ROUTES_MAX,
+} from "./route_cache.ts";
 
 const LOCAL = { namespace: "default", name: "client", serviceAccount: "client" };
 const ADDRESS = { ip: "10.0.0.1", port: 80 };
@@ -141,15 +148,36 @@ Deno.test("routes of every kind arrive as they were compiled", () => {
       expected: [SOURCE.identity],
       innerExpected: [workload("x").identity],
     },
+    {
+      protocol: "NAMED",
+      hostname: "a.example.com",
+      workloadUid: "uid",
+      family: 6,
+      hop: { protocol: "HBONE", peer: ADDRESS, authority: "", expected: [SOURCE.identity] },
+      authorityPort: 8080,
+    },
+    { protocol: "REFUSED", code: "NO_VALID_DESTINATION", message: "no valid destination" },
   ];
   const sent = route({
-    candidates: hops.map((hop, index) => ({ weight: index + 1, hop, destination: workload("d") })),
+    candidates: hops.map((hop, index) => ({
+      weight: index + 0.5,
+      hop,
+      destination: workload("d"),
+    })),
+    dependsOn: ["s b/a.b", "l default/client/client"],
   });
   assertEquals(codec.outbound(sent), sent);
   assertEquals(codec.outbound(route({ service: null })), route({ service: null }));
   assertEquals(codec.inbound(inboundRoute()), inboundRoute());
   const bare = inboundRoute({ source: null, policies: [] });
   assertEquals(codec.inbound(bare), bare);
+  const tunnelled = inboundRoute({
+    dial: { ip: "127.0.0.1", port: 15088 },
+    dialFrom: "127.0.0.1",
+    proxyTarget: { ip: "10.0.0.2", port: 8080 },
+    dependsOn: ["p default/p"],
+  });
+  assertEquals(codec.inbound(tunnelled), tunnelled);
 });
 
 Deno.test("facts and policies cross once, and routes share them then", () => {
@@ -200,8 +228,13 @@ Deno.test("CANDIDATES_MAX cross; of more a sample by weight", () => {
   assertEquals(candidates.length, CANDIDATES_MAX);
   assert(candidates.every(({ weight }) => weight === 1));
   // Ten of 10,000 have half of all the weight.
-  const heavy = candidates.filter(({ destination }) => Number(destination!.uid) < 10).length;
-  assert(heavy > CANDIDATES_MAX * 0.4 && heavy < CANDIDATES_MAX * 0.6, `${heavy}`);
+  const heavyOnes = (sample: readonly Candidate[]) => {
+    const heavy = sample.filter(({ destination }) => Number(destination!.uid) < 10).length;
+    assert(heavy > CANDIDATES_MAX * 0.4 && heavy < CANDIDATES_MAX * 0.6, `${heavy}`);
+  };
+  heavyOnes(candidates);
+  const fractions = many(10_000).map((each) => ({ ...each, weight: each.weight / 3_000 }));
+  heavyOnes(codec.outbound(route({ candidates: fractions })).candidates);
 });
 
 /** Answers what it is told to, when it is told to. */
@@ -242,8 +275,8 @@ class TestRouter implements Router {
     for (const done of this.waiting.splice(0)) done(outcome as never);
   }
 
-  change(generation: number): void {
-    for (const hear of this.listeners) hear({ generation, policies: false, touched: null });
+  change(generation: number, touched: readonly string[] | null = null): void {
+    for (const hear of this.listeners) hear({ generation, policies: false, touched });
   }
 
   #ask<Value>(about: unknown, done: Done<Value>): Cancel {
@@ -288,6 +321,7 @@ const INBOUND: InboundQuestion = {
 };
 const OUTBOUND: OutboundQuestion = { local: LOCAL, source: ADDRESS, destination: ADDRESS };
 const PLAIN: PlaintextQuestion = { local: LOCAL, peerIp: "10.0.0.1", destination: ADDRESS };
+const HOST: HostQuestion = { local: LOCAL, hostname: "a.b", workloadUid: "uid", family: 4 };
 const SELECTION = { namespace: "default", listed: ["a/b"] };
 
 Deno.test.each([
@@ -325,6 +359,12 @@ Deno.test.each([
     name: "resolve",
     ask: (router: Router, done: Done<unknown>) => router.resolve(LOCAL, "a.b", 6, done),
     about: "a.b",
+    answer: "10.0.0.9",
+  },
+  {
+    name: "resolveHost",
+    ask: (router: Router, done: Done<unknown>) => router.resolveHost(HOST, done),
+    about: HOST,
     answer: "10.0.0.9",
   },
 ])("RemoteRouter.$name() asks, and gives answer or refusal", ({ ask, about, answer }) => {
@@ -443,6 +483,41 @@ Deno.test("RouteCache empties with a change, before anybody else hears of it", (
   assertEquals([ask(1), ask(2), ask(2)], [1, 1, 0], "an answer from before is not kept");
   cache.close();
   assertEquals(router.listeners.size, 1);
+});
+
+Deno.test("RouteCache forgets what a change touched, of both kinds, and keeps the rest", () => {
+  const { cache, router, asks } = cached();
+  const outbound = (port: number, dependsOn: readonly string[]) =>
+    asks(
+      (done) => cache.outbound({ ...OUTBOUND, destination: { ip: "10.0.0.9", port } }, done),
+      route({ dependsOn }),
+    );
+  const inbound = (peerIp: string, dependsOn: readonly string[]) =>
+    asks((done) => cache.inbound({ ...INBOUND, peerIp }, done), inboundRoute({ dependsOn }));
+  outbound(1, ["s a/b"]);
+  outbound(2, ["a /10.0.0.9"]);
+  inbound("10.0.0.1", ["p a/b"]);
+  inbound("10.0.0.2", ["s a/b"]);
+  router.change(2, ["s a/b"]);
+  assertEquals(cache.sizes, { outbound: 1, inbound: 1 });
+  assertEquals([outbound(1, []), outbound(2, [])], [1, 0]);
+  assertEquals([inbound("10.0.0.1", []), inbound("10.0.0.2", [])], [0, 1]);
+});
+
+Deno.test("CACHED_LINKS_MAX dependencies are noted in all; the oldest routes go first", () => {
+  const { cache, asks } = cached();
+  const dependsOn = Array.from({ length: DEPENDENCIES_MAX }, (_, index) => `d${index}`);
+  const large = route({ dependsOn });
+  const fitting = CACHED_LINKS_MAX / DEPENDENCIES_MAX;
+  const ask = (port: number) =>
+    asks(
+      (done) => cache.outbound({ ...OUTBOUND, destination: { ip: "10.0.0.9", port } }, done),
+      large,
+    );
+  for (let port = 0; port < fitting; port++) ask(port);
+  assertEquals([cache.sizes.outbound, ask(0)], [fitting, 0]);
+  ask(fitting);
+  assertEquals([cache.sizes.outbound, ask(1), ask(0)], [fitting, 0, 1]);
 });
 
 Deno.test("RouteCache does not remember refusals", () => {

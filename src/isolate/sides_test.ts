@@ -24,6 +24,7 @@ import {
   PLANES_MAX,
   REQUESTS_MAX,
 } from "./control_side.ts";
+import { CHANGES_TOLD_MS } from "./change_gather.ts";
 import { DataPlaneDead, RemoteError } from "./errors.ts";
 import { BATCH_EVENTS_MAX, UNREAD_BATCHES_MAX } from "./event_writer.ts";
 import { PING_EVERY_MS, SILENCE_GRACE_MS, SILENCE_MS_MAX } from "./heartbeat.ts";
@@ -283,6 +284,18 @@ Deno.test("a route is asked for once; then connections ask nothing until the sta
   assertEquals([hosted.client.count("change"), hosted.server.count("change")], [1, 1]);
 });
 
+Deno.test("an answer never overtakes a change that it knows of", async () => {
+  using hosted = await scene();
+  hosted.world.app(ECHO);
+  const events = { server: hosted.server.open().events, client: hosted.client.open().events };
+  hosted.world.pushPolicies([]);
+  hosted.world.pushPolicies([]); // Waits for the next message.
+  assertEquals(hosted.client.count("change"), 1);
+  talk(hosted.world, events);
+  const kinds = hosted.client.toWorker.filter((kind) => kind === "change" || kind === "answer");
+  assertEquals(kinds.slice(0, 3), ["change", "change", "answer"]);
+});
+
 Deno.test("planes of one router share its cache and one subscription", async () => {
   using hosted = await scene();
   const one = hosted.client.open();
@@ -294,6 +307,7 @@ Deno.test("planes of one router share its cache and one subscription", async () 
   one.plane.stop(() => ended = true);
   hosted.world.drive(() => ended);
   hosted.world.pushPolicies([]);
+  hosted.world.clock.advance(CHANGES_TOLD_MS);
   assertEquals(hosted.client.count("change"), 2, "the other one still hears");
 });
 
