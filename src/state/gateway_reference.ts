@@ -80,7 +80,7 @@ export function isFromWaypoint(
   source: Workload,
   sourceIp: string,
 ): boolean {
-  const found = look.byReference("waypoint", waypoint);
+  const found = look.byReference("waypoint", waypoint, { onDemand: true });
   if (found === null) return false;
   const identity = look.state.facts(source).identity.uri;
   const isSource = (workload: Workload) =>

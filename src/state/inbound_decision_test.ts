@@ -1,6 +1,6 @@
 // Tests of inbound_decision.ts: spec/data-path §3.3, §3.4, §3.6 and §4.2.
 import { assertEquals } from "@std/assert";
-import { parseSocketAddress } from "../base/address.ts";
+import { formatAddress, parseSocketAddress } from "../base/address.ts";
 import { type InboundQuestion, RouteError } from "../seam/router.ts";
 import {
   decideInbound,
@@ -8,6 +8,7 @@ import {
   type InboundDecision,
   type InboundSettings,
 } from "./inbound_decision.ts";
+import { Lookups } from "./lookups.ts";
 import { parseMeshFile } from "./mesh_file.ts";
 import { MeshState } from "./mesh_state.ts";
 
@@ -57,7 +58,7 @@ function decide(
   const address = parseSocketAddress(authority);
   const [hostname, port] = authority.split(":");
   return decideInbound(
-    state,
+    new Lookups(state),
     { ...SETTINGS, ...settings },
     state.workloadByUid(to === "10.0.0.3" ? "waypoint" : "server")!,
     {
@@ -88,7 +89,6 @@ function hop(asked: Asked): string {
   return `${ip}:${port}`;
 }
 
-const SERVER_ATTACHED = SERVER + ", waypoint: { destination: /10.0.0.3, hboneMtlsPort: 15008 }";
 const HOST = "server.default.svc.cluster.local";
 
 Deno.test.each<Asked & { name: string; expected: string }>([
@@ -116,23 +116,10 @@ Deno.test.each<Asked & { name: string; expected: string }>([
     expected: "IP_MISMATCH ip mismatch: 10.0.0.2 != 10.10.0.1",
   },
   {
-    name: "V4 not yet: the server at its waypoint",
-    to: "10.0.0.3",
-    mesh: { workloads: [CLIENT, SERVER_ATTACHED, WAYPOINT] },
-    authority: "10.0.0.2:8080",
-    expected: "IP_MISMATCH ip mismatch: 10.0.0.3 != 10.0.0.2",
-  },
-  {
-    name: "V3 not yet: an application tunnel, another IP",
+    name: "V3: any application tunnel, any IP",
     mesh: { workloads: [`${SERVER}, applicationTunnel: { protocol: NONE }`] },
     authority: "10.0.0.9:8080",
-    expected: "IP_MISMATCH ip mismatch: 10.0.0.2 != 10.0.0.9",
-  },
-  {
-    name: "V3 not yet: an application tunnel, its own IP",
-    mesh: { workloads: [`${SERVER}, applicationTunnel: { protocol: PROXY, port: 15088 }`] },
-    authority: "10.0.0.2:8080",
-    expected: "NO_VALID_DESTINATION unsupported feature: application tunnel of workload server",
+    expected: "10.0.0.2:8080",
   },
   {
     name: "I11: unknown host",
@@ -229,6 +216,279 @@ Deno.test.each<Asked & { name: string; expected: string }>([
   assertEquals(hop(asked), expected);
 });
 
+/** Of the server, or of its service. */
+const BY_POD_IP = "waypoint: { destination: /10.0.0.3, hboneMtlsPort: 15008 }";
+const BY_VIP = "waypoint: { destination: /10.10.0.2, hboneMtlsPort: 15008 }";
+const BY_NAME = "waypoint: { destination: default/waypoint.example, hboneMtlsPort: 15008 }";
+const BY_WEIGHT =
+  `weightedWaypoints: [{ destination: { destination: /10.0.0.9, hboneMtlsPort: 1 }, weight: 1 }, ` +
+  `{ destination: { destination: /10.10.0.2, hboneMtlsPort: 15008 }, weight: 1 }]`;
+
+/** The mesh of §3.3's table: `server` and `service` are more of the server and of its service. */
+function sandwich({ server = "", service = "", waypoint = "" }): Mesh {
+  const more = (text: string) => text === "" ? "" : `, ${text}`;
+  return {
+    workloads: [
+      CLIENT,
+      SERVER + more(server),
+      WAYPOINT.replace("services: {}", "services: { default/waypoint.example: { 15008: 15008 } }") +
+      more(waypoint),
+    ],
+    services: [
+      SERVICE + more(service),
+      "name: waypoint, namespace: default, hostname: waypoint.example, vips: [/10.10.0.2], " +
+      "ports: { 15008: 15008 }",
+    ],
+  };
+}
+
+const PROXY = "applicationTunnel: { protocol: PROXY, port: 15088 }";
+
+interface TableRow {
+  readonly name: string;
+  readonly to: string;
+  readonly authority: string;
+  readonly mesh: Mesh;
+  /** The next hop; and what the PROXY header names. */
+  readonly expected: string;
+  readonly proxyTarget?: string;
+}
+
+const refused = (authority: string) => `IP_MISMATCH ip mismatch: 10.0.0.3 != ${authority}`;
+
+Deno.test.each<TableRow>([
+  {
+    name: "no waypoint, the server's IP",
+    to: "10.0.0.2",
+    authority: "10.0.0.2:8080",
+    mesh: sandwich({}),
+    expected: "10.0.0.2:8080",
+  },
+  {
+    name: "no waypoint, the server's host name",
+    to: "10.0.0.2",
+    authority: `${HOST}:80`,
+    mesh: sandwich({}),
+    expected: "10.0.0.2:8080",
+  },
+  ...[["pod IP", BY_POD_IP], ["VIP", BY_VIP], ["host name", BY_NAME]].flatMap(([by, reference]) => [
+    {
+      name: `attached to the workload by ${by}`,
+      to: "10.0.0.3",
+      authority: "10.0.0.2:8080",
+      mesh: sandwich({ server: reference! }),
+      expected: "10.0.0.3:8080",
+    },
+    {
+      name: `attached to the workload by ${by}, with a tunnel`,
+      to: "10.0.0.3",
+      authority: "10.0.0.2:8080",
+      mesh: sandwich({ server: reference!, waypoint: PROXY }),
+      expected: "10.0.0.3:15088",
+      proxyTarget: "10.0.0.2:8080",
+    },
+    {
+      name: `attached to the service by ${by}`,
+      to: "10.0.0.3",
+      authority: "10.10.0.1:8080",
+      mesh: sandwich({ service: reference! }),
+      expected: "10.0.0.3:8080",
+    },
+    {
+      name: `attached to the service by ${by}, with a tunnel`,
+      to: "10.0.0.3",
+      authority: "10.10.0.1:8080",
+      mesh: sandwich({ service: reference!, waypoint: PROXY }),
+      expected: "10.0.0.3:15088",
+      proxyTarget: "10.10.0.1:8080",
+    },
+    {
+      name: `attached to the service alone by ${by}, the server's IP`,
+      to: "10.0.0.3",
+      authority: "10.0.0.2:8080",
+      mesh: sandwich({ service: reference! }),
+      expected: refused("10.0.0.2"),
+    },
+    {
+      name: `attached to the workload alone by ${by}, the service's VIP`,
+      to: "10.0.0.3",
+      authority: "10.10.0.1:8080",
+      mesh: sandwich({ server: reference! }),
+      expected: refused("10.10.0.1"),
+    },
+  ]),
+  {
+    name: "one of the service's weighted waypoints",
+    to: "10.0.0.3",
+    authority: "10.10.0.1:8080",
+    mesh: sandwich({ service: BY_WEIGHT }),
+    expected: "10.0.0.3:8080",
+  },
+  {
+    name: "another waypoint",
+    to: "10.0.0.3",
+    authority: "10.0.0.2:8080",
+    mesh: sandwich({ server: BY_POD_IP.replace("10.0.0.3", "10.0.0.1") }),
+    expected: refused("10.0.0.2"),
+  },
+  {
+    name: "a waypoint that nobody is",
+    to: "10.0.0.3",
+    authority: "10.0.0.2:8080",
+    mesh: sandwich({ server: BY_POD_IP.replace("10.0.0.3", "10.0.0.77") }),
+    expected: refused("10.0.0.2"),
+  },
+  {
+    name: "no waypoint, the client's IP at the server",
+    to: "10.0.0.2",
+    authority: "10.0.0.1:8080",
+    mesh: sandwich({}),
+    expected: "IP_MISMATCH ip mismatch: 10.0.0.2 != 10.0.0.1",
+  },
+  {
+    name: "no waypoint, the client's IP at the waypoint",
+    to: "10.0.0.3",
+    authority: "10.0.0.1:8080",
+    mesh: sandwich({}),
+    expected: refused("10.0.0.1"),
+  },
+])("decideInbound() §3.3: $name", ({ expected, proxyTarget, ...asked }) => {
+  assertEquals(hop(asked), expected);
+  if (!expected.startsWith("10.")) return;
+  const { proxyTarget: target } = route(asked);
+  assertEquals(target === null ? undefined : formatAddress(target), proxyTarget);
+});
+
+Deno.test("decideInbound() looks authorities up in NETWORK", () => {
+  const mesh = sandwich({
+    server: "network: n2, waypoint: { destination: /10.0.0.3, hboneMtlsPort: 1 }",
+  });
+  const asked = { to: "10.0.0.3", authority: "10.0.0.2:8080", mesh };
+  assertEquals(hop(asked), refused("10.0.0.2"));
+  assertEquals(hop({ ...asked, settings: { network: "n2" } }), "10.0.0.3:8080");
+});
+
+interface TunnelRow {
+  readonly name: string;
+  readonly tunnel: string;
+  readonly to?: string;
+  readonly localhost?: boolean;
+  readonly policyTarget: string;
+  readonly dial: string;
+  readonly dialFrom?: string;
+  readonly proxyTarget?: string;
+}
+
+/** An application tunnel at the server, dialled at 10.0.0.2:8080 unless told otherwise. */
+Deno.test.each<TunnelRow>([
+  {
+    name: "T4: PROXY on loopback, the port replaced",
+    tunnel: "{ protocol: PROXY, port: 15088 }",
+    policyTarget: "10.0.0.2:15088",
+    dial: "127.0.0.1:15088",
+    dialFrom: "127.0.0.1",
+    proxyTarget: "10.0.0.2:8080",
+  },
+  {
+    name: "T4: PROXY on loopback, the port kept",
+    tunnel: "{ protocol: PROXY }",
+    policyTarget: "10.0.0.2:8080",
+    dial: "127.0.0.1:8080",
+    dialFrom: "127.0.0.1",
+    proxyTarget: "10.0.0.2:8080",
+  },
+  {
+    name: "T4: by the family of the connection",
+    tunnel: "{ protocol: PROXY, port: 15088 }",
+    to: "fd00::2",
+    policyTarget: "[fd00::2]:15088",
+    dial: "[::1]:15088",
+    dialFrom: "::1",
+    proxyTarget: "10.0.0.2:8080",
+  },
+  {
+    name: "T5: PROXY with LOCALHOST_APP_TUNNEL=false",
+    tunnel: "{ protocol: PROXY, port: 15088 }",
+    localhost: false,
+    policyTarget: "10.0.0.2:15088",
+    dial: "10.0.0.2:15088",
+    proxyTarget: "10.0.0.2:8080",
+  },
+  {
+    name: "T5: NONE",
+    tunnel: "{ protocol: NONE, port: 15088 }",
+    policyTarget: "10.0.0.2:15088",
+    dial: "10.0.0.2:15088",
+  },
+])("decideInbound() $name", ({ name: _, tunnel, to = "10.0.0.2", localhost, ...expected }) => {
+  const decided = route({
+    mesh: { workloads: [CLIENT, `${SERVER}, applicationTunnel: ${tunnel}`] },
+    authority: "10.0.0.2:8080",
+    question: { localIp: to },
+    settings: localhost === undefined ? {} : { localhostAppTunnel: localhost },
+  });
+  const { policyTarget, dial, dialFrom, proxyTarget } = decided;
+  assertEquals({
+    policyTarget: formatAddress(policyTarget),
+    dial: formatAddress(dial),
+    ...(dialFrom === null ? {} : { dialFrom }),
+    ...(proxyTarget === null ? {} : { proxyTarget: formatAddress(proxyTarget) }),
+  }, expected);
+});
+
+Deno.test("decideInbound() I14 comes before the tunnel's own port", () => {
+  const workloads = [`${SERVER}, applicationTunnel: { protocol: PROXY, port: 15008 }`];
+  assertEquals(hop({ mesh: { workloads }, authority: "10.0.0.2:80" }), "10.0.0.2:15008");
+  assertEquals(
+    hop({ mesh: { workloads }, authority: "10.0.0.2:15006" }),
+    "SELF_CALL attempted recursive call to ourselves",
+  );
+});
+
+Deno.test.each([
+  { name: "the only one", vips: '"/10.10.0.1"', expected: "10.10.0.1:80" },
+  { name: "IPv4 before IPv6", vips: '"/fd00::10", "/10.10.0.1"', expected: "10.10.0.1:80" },
+  { name: "our network first", vips: '"n2/10.10.0.9", "/fd00::10"', expected: "[fd00::10]:80" },
+  { name: "another network's", vips: '"n2/10.10.0.9"', expected: "10.10.0.9:80" },
+  { name: "the first of equals", vips: '"/10.10.0.5", "/10.10.0.1"', expected: "10.10.0.5:80" },
+  {
+    name: "none",
+    vips: "",
+    expected: `NO_SERVICE_ADDRESS requested service ${HOST} found, but has no IP addresses`,
+  },
+])(
+  "decideInbound() names a VIP in the PROXY header of a host name: $name",
+  ({ vips, expected }) => {
+    const mesh = {
+      workloads: [`${SERVER}, applicationTunnel: { protocol: PROXY, port: 15088 }`],
+      services: [SERVICE.replace("[/10.10.0.1]", `[${vips}]`)],
+    };
+    const decision = decide({ mesh, authority: `${HOST}:80` });
+    const told = decision instanceof RouteError
+      ? `${decision.code} ${decision.message}`
+      : formatAddress(decision.proxyTarget!);
+    assertEquals(told, expected);
+  },
+);
+
+Deno.test("decideInbound() needs no VIP of a host name without PROXY", () => {
+  const services = [SERVICE.replace("[/10.10.0.1]", "[]")];
+  assertEquals(hop({ mesh: { services }, authority: `${HOST}:80` }), "10.0.0.2:8080");
+});
+
+Deno.test("decideInbound() attributes a host name to its service, also where another has the port", () => {
+  const mesh = {
+    workloads: [SERVER.replace("services: {", "services: { default/a.example: {}, ")],
+    services: [
+      SERVICE,
+      "name: a, namespace: default, hostname: a.example, vips: [], ports: { 81: 8080 }",
+    ],
+  };
+  const service = (asked: Asked) => route({ mesh, ...asked }).service?.hostname;
+  assertEquals(service({ authority: `${HOST}:80` }), HOST);
+  assertEquals(service({ authority: "10.0.0.2:8080" }), "a.example");
+});
+
 Deno.test("decideInbound() dials what policy judges", () => {
   const { dial, policyTarget } = route({ authority: "10.0.0.2:8080" });
   assertEquals(dial, { ip: "10.0.0.2", port: 8080 });
@@ -318,7 +578,7 @@ Deno.test("decideInbound() no longer applies a policy whose scope has become a s
 
 function decidePlain(destination: string, options: { peerIp?: string; mesh?: Mesh } = {}) {
   const state = meshState(options.mesh ?? {});
-  return decidePlaintext(state, SETTINGS, state.workloadByUid("server")!, {
+  return decidePlaintext(new Lookups(state), SETTINGS, state.workloadByUid("server")!, {
     local: { namespace: "default", name: "", serviceAccount: "" },
     peerIp: options.peerIp ?? "10.0.0.1",
     destination: parseSocketAddress(destination)!,

@@ -92,14 +92,22 @@ export class Lookups {
     return found;
   }
 
-  /** What a waypoint reference names, a workload before a service. A miss may be asked for. */
-  byReference(question: LookupQuestion, reference: GatewayAddress): Found | null {
+  /** What a waypoint reference names, a workload before a service. Everything is visible to it. */
+  byReference(
+    question: LookupQuestion,
+    reference: GatewayAddress,
+    { onDemand }: { readonly onDemand: boolean },
+  ): Found | null {
     if (reference.kind === "address") {
-      return this.byIp(question, reference.network, reference.ip, null);
+      const { network, ip } = reference;
+      const found = this.state.byIp(network, ip, null);
+      this.#noteAddress(question, network, ip, found);
+      if (found === null && onDemand) this.#miss(`${network}/${ip}`);
+      return found;
     }
     const { namespace, hostname } = reference;
     const found = this.byNamespacedHostname(question, namespace, hostname);
-    if (found === null) this.#miss(`${namespace}/${hostname}`);
+    if (found === null && onDemand) this.#miss(`${namespace}/${hostname}`);
     return found;
   }
 

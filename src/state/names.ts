@@ -8,6 +8,8 @@ export interface NameSettings {
   readonly network: string;
   /** `CLUSTER_DOMAIN`. */
   readonly clusterDomain: string;
+  /** `PREFERED_SERVICE_NAMESPACE`; null: none. */
+  readonly preferredNamespace: string | null;
 }
 
 /**
@@ -27,11 +29,12 @@ export function resolveName(
   const candidates = [asked, ...expandName(asked, local.namespace, domain)];
   for (const candidate of candidates) {
     for (const step of wildcardLadder(candidate)) {
-      const known = state.serviceByName(step, local.namespace);
       // Without VIPs, only Kubernetes' headless services answer for themselves.
-      if (known === null || known.service.vips.length === 0 && !step.endsWith(`.svc.${domain}`)) {
-        continue;
-      }
+      const isHeadless = step.endsWith(`.svc.${domain}`);
+      const answering = state.servicesByName(step, local.namespace)
+        .filter(({ service }) => service.vips.length > 0 || isHeadless);
+      const known = pickService(answering, local.namespace, settings.preferredNamespace);
+      if (known === null) continue;
       return pickFamily(serviceIps(known, settings.network), family);
     }
   }
@@ -64,6 +67,18 @@ export function wildcardLadder(name: string): string[] {
   const steps = [name];
   for (let from = 1; from < labels.length; from++) steps.push(`*.${labels.slice(from).join(".")}`);
   return steps;
+}
+
+/** The client's own namespace, else the last canonical one, else the preferred namespace, else the first (§3.8). */
+function pickService(
+  services: readonly KnownService[],
+  namespace: string,
+  preferred: string | null,
+): KnownService | null {
+  const inNamespace = (wanted: string | null) =>
+    services.find(({ service }) => service.namespace === wanted);
+  const canonical = services.findLast(({ service }) => service.canonical);
+  return inNamespace(namespace) ?? canonical ?? inNamespace(preferred) ?? services[0] ?? null;
 }
 
 /** VIPs in the network; of a headless service, the first address of each healthy endpoint. */

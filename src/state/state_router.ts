@@ -1,10 +1,10 @@
-// The Router over a MeshState in the same isolate: waits for workloads, answers in a later turn (design §3.4).
+// The Router over a mesh in the same isolate: waits for what may come, answers in a later turn (design §3.4).
 import { isLoopback, type SocketAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
-import type { Clock, Task, Timer } from "../base/clock.ts";
-import type { ProxyError } from "../base/errors.ts";
-import type { Random } from "../base/random.ts";
+import type { Clock, Task } from "../base/clock.ts";
+import { ProxyError } from "../base/errors.ts";
+import { type Random, SystemRandom } from "../base/random.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { Events } from "../seam/events.ts";
 import type { InboundRoute, PolicySelection, Route } from "../seam/route.ts";
@@ -19,6 +19,7 @@ import {
 } from "../seam/router.ts";
 import type { LocalWorkloadName, WorkloadFacts } from "../seam/workload.ts";
 import { CompiledServices } from "./compiled_services.ts";
+import { hostLabels, pickAddress } from "./host_answer.ts";
 import type { HostAskedLabels, HostResolver } from "./host_resolver.ts";
 import {
   decideInbound,
@@ -32,13 +33,26 @@ import type { MeshState } from "./mesh_state.ts";
 import type { AppliedPolicies } from "./mesh_view.ts";
 import { resolveName } from "./names.ts";
 import type { OnDemand } from "./on_demand.ts";
-import { decideOutbound, type OutboundSettings } from "./outbound_decision.ts";
+import {
+  decideOutbound,
+  type OutboundDecision,
+  type OutboundSettings,
+} from "./outbound_decision.ts";
+import { PolicyHold } from "./policy_hold.ts";
+import { type Asked, Question, type Waiting } from "./question.ts";
 import type { Workload } from "./resources.ts";
+import type { Recorder, Trace, WaitReason } from "./trace.ts";
 
 /** How long a question waits for an unknown local workload. */
 export const WORKLOAD_WAIT_MS = 5_000;
 
-/** Questions that wait for a workload at one time, in all. */
+/** How long a question waits for the control plane to say what it knows of an address or name. */
+export const ON_DEMAND_WAIT_MS = 5_000;
+
+/** How long a connection is held for a policy that may be on its way (spec/xds-state-and-dns §1.7). */
+export const POLICY_HOLD_MS = 1_000;
+
+/** Questions that wait at one time, in all and for whatever. */
 export const WORKLOAD_WAITS_MAX = 10_000;
 
 /** Consumers that hear of changes: data planes and the admin server. */
@@ -52,8 +66,6 @@ export interface RouterSettings extends OutboundSettings, InboundSettings {
   readonly nodeName: string | null;
   /** `PREFERED_SERVICE_NAMESPACE`, for names alone; null or absent: none. */
   readonly preferredNamespace?: string | null;
-  /** `LOCALHOST_APP_TUNNEL`: applications take PROXY connections on loopback; absent: true. */
-  readonly localhostAppTunnel?: boolean;
 }
 
 export interface StateRouterOptions {
@@ -73,13 +85,34 @@ export interface StateRouterOptions {
   readonly workloadWaitsMax?: number;
 }
 
+/** How often questions had to wait, since the start. */
+export interface WaitCounts {
+  /** Waits that began. */
+  readonly begun: Readonly<Record<WaitReason, number>>;
+  /** Of those, how many were over before what they waited for came. */
+  readonly timedOut: Readonly<Record<WaitReason, number>>;
+}
+
+/** An answer with how it came about. */
+export interface Explained<Value> {
+  readonly outcome: Value | ProxyError;
+  readonly trace: Trace;
+}
+
 /** Answers all questions of the data planes of this process. */
 export class StateRouter implements Router {
   readonly #settings: RouterSettings;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #log: Events["log"];
   readonly #waitsMax: number;
-  readonly #waits = new Set<WorkloadWait>();
+  readonly #hosts: HostResolver | null;
+  readonly #onDemand: OnDemand | null;
+  readonly #onHostAsked: (labels: HostAskedLabels) => void;
+  readonly #waits = new Set<Waiting>();
+  readonly #begun = noWaits();
+  readonly #timedOut = noWaits();
+  readonly #hold = new PolicyHold();
   readonly #listeners = new Set<{ readonly hear: (change: StateChange) => void }>();
   readonly #compiled = new CompiledServices();
   readonly #reported = new WeakSet<AppliedPolicies>();
@@ -89,8 +122,12 @@ export class StateRouter implements Router {
   constructor(options: StateRouterOptions) {
     this.#settings = options.settings;
     this.#clock = options.clock;
+    this.#random = options.random ?? new SystemRandom();
     this.#log = options.log;
     this.#waitsMax = options.workloadWaitsMax ?? WORKLOAD_WAITS_MAX;
+    this.#hosts = options.hosts ?? null;
+    this.#onDemand = options.onDemand ?? null;
+    this.#onHostAsked = options.onHostAsked ?? (() => {});
     this.#state = options.state;
     this.#reportWarnings();
   }
@@ -110,68 +147,91 @@ export class StateRouter implements Router {
     return this.#waits.size;
   }
 
+  /** For metrics and dumps. */
+  get waitCounts(): WaitCounts {
+    return { begun: { ...this.#begun }, timedOut: { ...this.#timedOut } };
+  }
+
   /**
    * From now on answers come from `state`. Those who waited for a workload are asked again, then listeners hear.
-   * @param options.policies Policies came by xDS: live connections are to be judged again (spec/data-path R1).
-   * @param options.touched As `StateChange.touched`; not given: any answer may be stale.
+   * @param change.policies Policies came by xDS: live connections are to be judged again (spec/data-path R1).
+   * @param change.touched As `StateChange.touched`; not given: any answer may be stale.
+   * @param change.local False: no workload came or changed, so nobody who waits for one needs to look again.
    */
   replace(
     state: MeshState,
-    options: { readonly policies: boolean; readonly touched?: readonly string[] | null },
+    change: {
+      readonly policies: boolean;
+      readonly touched?: readonly string[] | null;
+      readonly local?: boolean;
+    },
   ): void {
     this.#state = state;
     this.#generation++;
     this.#reportWarnings();
-    for (const wait of [...this.#waits]) {
-      const workload = this.#find(wait.local);
-      if (workload !== null) this.#endWait(wait, workload);
+    if (change.local !== false) {
+      this.#resume("local-workload", ({ local }) => this.#find(local) !== null);
     }
-    const change = {
+    const told = {
       generation: this.#generation,
-      policies: options.policies,
-      touched: options.touched ?? null,
+      policies: change.policies,
+      touched: change.touched ?? null,
     };
     for (const listener of [...this.#listeners]) {
-      if (this.#listeners.has(listener)) listener.hear(change);
+      if (this.#listeners.has(listener)) listener.hear(told);
     }
   }
 
-  /** A response of that type was applied: releases connections held for unknown policies (§1.7). */
-  policyProgress(_event: "addresses" | "policies"): void {}
+  /**
+   * A response of that type was applied, and `replace` called before. Policies release the connections that are held
+   * for them (§1.7).
+   */
+  policyProgress(event: "addresses" | "policies"): void {
+    this.#hold.progress(event);
+    if (event === "policies") this.#resume("unknown-policy", () => true);
+  }
 
   localWorkload(local: LocalWorkloadName, done: Done<WorkloadFacts>): Cancel {
-    return this.#ask(local, (workload) => this.#state.facts(workload), done);
+    return this.#ask({
+      local,
+      unanswered: null,
+      needsPolicies: false,
+      trace: null,
+      decide: ({ state }, workload) => state.facts(workload),
+    }, done);
   }
 
   outbound(question: OutboundQuestion, done: Done<Route>): Cancel {
-    if (this.#isSelfCall(question.destination)) return this.#answer(done, selfCall());
-    return this.#ask(question.local, (source) => {
-      const look = new Lookups(this.#state);
-      const decision = decideOutbound(look, this.#settings, this.#compiled, {
-        source,
-        sourceIp: question.source.ip,
-        dialled: question.destination,
-      });
-      return decision instanceof RouteError
-        ? decision
-        : { generation: this.#generation, ...decision };
-    }, done);
+    return this.#outbound(question, null, done);
+  }
+
+  /** The same, with how it came about: whatever it is, the answer is not an error. */
+  explainOutbound(question: OutboundQuestion, done: Done<Explained<Route>>): Cancel {
+    const trace: NonNullable<Recorder> = [];
+    return this.#outbound(question, trace, (outcome) => done({ outcome, trace }));
   }
 
   inbound(question: InboundQuestion, done: Done<InboundRoute>): Cancel {
-    return this.#ask(question.local, (workload) => {
-      const decision = decideInbound(this.#state, this.#settings, workload, question);
-      return this.#inboundRoute(workload, decision);
-    }, done);
+    return this.#inbound(question, null, done);
+  }
+
+  /** As {@link explainOutbound}. */
+  explainInbound(question: InboundQuestion, done: Done<Explained<InboundRoute>>): Cancel {
+    const trace: NonNullable<Recorder> = [];
+    return this.#inbound(question, trace, (outcome) => done({ outcome, trace }));
   }
 
   inboundPlaintext(question: PlaintextQuestion, done: Done<InboundRoute>): Cancel {
     if (this.#settings.internalPorts.has(question.destination.port)) {
       return this.#answer(done, selfCall());
     }
-    return this.#ask(question.local, (workload) => {
-      const decision = decidePlaintext(this.#state, this.#settings, workload, question);
-      return this.#inboundRoute(workload, decision);
+    return this.#ask({
+      local: question.local,
+      unanswered: "decide",
+      needsPolicies: true,
+      trace: null,
+      decide: (look, workload) =>
+        this.#inboundRoute(workload, decidePlaintext(look, this.#settings, workload, question)),
     }, done);
   }
 
@@ -180,8 +240,9 @@ export class StateRouter implements Router {
   }
 
   resolve(local: LocalWorkloadName, name: string, family: 4 | 6, done: Done<string>): Cancel {
+    const { clusterDomain, preferredNamespace = null } = this.#settings;
     const network = this.#find(local)?.network ?? this.#settings.network;
-    const settings = { network, clusterDomain: this.#settings.clusterDomain };
+    const settings = { network, clusterDomain, preferredNamespace };
     const ip = resolveName(this.#state, settings, local, name, family);
     return this.#answer(
       done,
@@ -189,9 +250,24 @@ export class StateRouter implements Router {
     );
   }
 
-  resolveHost({ workloadUid }: HostQuestion, done: Done<string>): Cancel {
-    const text = `no ip addresses were resolved for workload: ${workloadUid}`;
-    return this.#answer(done, new RouteError("NAME_NOT_RESOLVED", text));
+  resolveHost(question: HostQuestion, done: Done<string>): Cancel {
+    const { local, hostname, workloadUid, family } = question;
+    const source = this.#find(local);
+    const facts = source === null ? null : this.#state.facts(source);
+    this.#onHostAsked(hostLabels(facts, hostname));
+    if (this.#hosts === null) return this.#answer(done, pickAddress(null, question, this.#random));
+    let answer: Cancel = NOTHING_TO_CANCEL;
+    const asked = this.#hosts.resolve(hostname, (outcome) => {
+      const found = outcome instanceof ProxyError ? null : outcome;
+      const ip = pickAddress(found, { workloadUid, family }, this.#random);
+      answer = this.#answer(done, ip);
+    });
+    return {
+      cancel() {
+        asked.cancel();
+        answer.cancel();
+      },
+    };
   }
 
   onChange(hear: (change: StateChange) => void): Cancel {
@@ -201,9 +277,42 @@ export class StateRouter implements Router {
     return { cancel: () => void this.#listeners.delete(listener) };
   }
 
+  #outbound(question: OutboundQuestion, trace: Recorder, done: Done<Route>): Cancel {
+    const { local, source, destination } = question;
+    if (this.#isSelfCall(destination)) return this.#answer(done, selfCall());
+    return this.#ask({
+      local,
+      unanswered: "refuse",
+      needsPolicies: false,
+      trace,
+      decide: (look, workload) => {
+        const asked = { source: workload, sourceIp: source.ip, dialled: destination };
+        const decision = decideOutbound(look, this.#settings, this.#compiled, asked);
+        return this.#route(decision);
+      },
+    }, done);
+  }
+
+  #inbound(question: InboundQuestion, trace: Recorder, done: Done<InboundRoute>): Cancel {
+    return this.#ask({
+      local: question.local,
+      unanswered: "decide",
+      needsPolicies: true,
+      trace,
+      decide: (look, workload) =>
+        this.#inboundRoute(workload, decideInbound(look, this.#settings, workload, question)),
+    }, done);
+  }
+
   /** O3: the original's guard covers loopback only; the inbound side refuses the rest (I14). */
   #isSelfCall({ ip, port }: SocketAddress): boolean {
     return isLoopback(ip) && this.#settings.internalPorts.has(port);
+  }
+
+  #route(decision: OutboundDecision): Route | RouteError {
+    if (decision instanceof RouteError) return decision;
+    const { source, candidates, service, dependsOn } = decision;
+    return { generation: this.#generation, source, candidates, service, dependsOn };
   }
 
   #inboundRoute(workload: Workload, decision: InboundDecision): InboundRoute | RouteError {
@@ -216,44 +325,113 @@ export class StateRouter implements Router {
     return this.#state.localWorkload(local, this.#settings.nodeName);
   }
 
-  /** Answers about a local workload, now or when it becomes known. */
-  #ask<Value>(
-    local: LocalWorkloadName,
-    decide: (workload: Workload) => Value | ProxyError,
-    done: Done<Value>,
-  ): Cancel {
-    const workload = this.#find(local);
-    if (workload !== null) return this.#answer(done, decide(workload));
-    if (this.#waits.size >= this.#waitsMax) {
-      const message = `too many connections wait for their workload: ${this.#waitsMax}`;
-      return this.#answer(done, new RouteError("WAITS_FULL", message));
-    }
-    const wait = new WorkloadWait(local, (found) => {
-      wait.answer = this.#answer(done, found instanceof RouteError ? found : decide(found));
+  #ask<Value>(asked: Asked<Value>, done: Done<Value>): Cancel {
+    const question = new Question(asked, done, {
+      advance: (again) => this.#advance(again),
+      onWaited: (gone) => this.#waits.delete(gone),
     });
-    wait.timer = this.#clock.after(WORKLOAD_WAIT_MS, () => this.#giveUp(wait));
-    this.#waits.add(wait);
-    return {
-      cancel: () => {
-        wait.timer?.cancel();
-        wait.answer.cancel();
-        this.#waits.delete(wait);
-      },
+    this.#advance(question);
+    return question;
+  }
+
+  /** Decides, or parks the question for what it lacks. */
+  #advance<Value>(question: Question<Value>): void {
+    const { local, decide, trace, unanswered, needsPolicies } = question.asked;
+    const workload = this.#find(local);
+    if (workload === null) {
+      const keys = [`${local.namespace}/${local.name}`];
+      this.#park(question, "local-workload", keys, WORKLOAD_WAIT_MS, () => this.#giveUp(question));
+      return;
+    }
+    const look = new Lookups(this.#state, trace);
+    const outcome = decide(look, workload);
+    const { misses } = look;
+    if (
+      misses.length > 0 && this.#onDemand !== null && unanswered !== null && !question.wasDemanded
+    ) {
+      question.wasDemanded = true;
+      this.#demand(question, misses, this.#onDemand);
+      return;
+    }
+    if (needsPolicies && !question.wasHeld && !(outcome instanceof ProxyError)) {
+      const applied = this.#state.policiesOf(workload);
+      const pending = this.#hold.pending(workload, applied);
+      if (pending.length > 0) {
+        question.wasHeld = true;
+        this.#park(question, "unknown-policy", pending, POLICY_HOLD_MS, () => {
+          this.#hold.settle(workload.uid, pending);
+          const text = `no answer about policies within ${POLICY_HOLD_MS} ms: ${
+            pending.join(", ")
+          }`;
+          this.#log("warn", "ztunnel::state", text);
+          this.#advance(question);
+        });
+        return;
+      }
+    }
+    question.settle(outcome, this.#clock);
+  }
+
+  /** Asks the control plane for what was missed; then the question is decided once more (§1.9). */
+  #demand<Value>(
+    question: Question<Value>,
+    misses: readonly string[],
+    onDemand: OnDemand,
+  ): void {
+    let unanswered = misses.length;
+    const onAnswer = () => {
+      if (--unanswered === 0 && question.waitsFor === "on-demand") question.resume();
     };
+    const ask = () => misses.map((key) => onDemand.want(key, onAnswer));
+    this.#park(question, "on-demand", misses, ON_DEMAND_WAIT_MS, () => {
+      if (question.asked.unanswered === "decide") {
+        this.#advance(question);
+        return;
+      }
+      // To go on would send to an address in plaintext that nobody has said anything about.
+      const message = `no answer from the control plane about ${misses.join(", ")}`;
+      question.settle(new RouteError("WORKLOAD_UNKNOWN", message), this.#clock);
+    }, ask);
   }
 
-  #endWait(wait: WorkloadWait, outcome: Workload | RouteError): void {
-    wait.timer?.cancel();
-    this.#waits.delete(wait);
-    wait.settle(outcome);
+  #park<Value>(
+    question: Question<Value>,
+    reason: WaitReason,
+    keys: readonly string[],
+    waitMs: number,
+    onTimeout: () => void,
+    ask: () => readonly Cancel[] = () => [],
+  ): void {
+    if (this.#waits.size >= this.#waitsMax) {
+      const message = reason === "local-workload"
+        ? `too many connections wait for their workload: ${this.#waitsMax}`
+        : `too many connections wait for their route: ${this.#waitsMax}`;
+      question.settle(new RouteError("WAITS_FULL", message), this.#clock);
+      return;
+    }
+    this.#begun[reason]++;
+    this.#waits.add(question);
+    const timer = this.#clock.after(waitMs, () => {
+      this.#timedOut[reason]++;
+      question.unpark(false);
+      onTimeout();
+    });
+    question.park({ reason, keys, timer, wanted: ask() });
   }
 
-  #giveUp(wait: WorkloadWait): void {
-    const { namespace, name, serviceAccount } = wait.local;
+  /** Decides again those who wait for `reason` and are ready. */
+  #resume(reason: WaitReason, isReady: (question: Waiting) => boolean): void {
+    for (const question of [...this.#waits]) {
+      if (question.waitsFor === reason && isReady(question)) question.resume();
+    }
+  }
+
+  #giveUp<Value>(question: Question<Value>): void {
+    const { namespace, name, serviceAccount } = question.asked.local;
     const who = `${serviceAccount}.${namespace} (${name})`;
     this.#log("warn", "ztunnel::state", `timed out waiting for workload '${who}' from xds`);
     const message = `failed to fetch information about local workload: ${who}`;
-    this.#endWait(wait, new RouteError("WORKLOAD_UNKNOWN", message));
+    question.settle(new RouteError("WORKLOAD_UNKNOWN", message), this.#clock);
   }
 
   /** In a later turn, unless cancelled. */
@@ -277,17 +455,8 @@ export class StateRouter implements Router {
   }
 }
 
-/** A question that waits for its local workload. */
-class WorkloadWait {
-  readonly local: LocalWorkloadName;
-  readonly settle: (outcome: Workload | RouteError) => void;
-  timer: Timer | null = null;
-  answer: Cancel = NOTHING_TO_CANCEL;
-
-  constructor(local: LocalWorkloadName, settle: (outcome: Workload | RouteError) => void) {
-    this.local = local;
-    this.settle = settle;
-  }
+function noWaits(): Record<WaitReason, number> {
+  return { "local-workload": 0, "on-demand": 0, "unknown-policy": 0 };
 }
 
 /** An outcome on its way to whoever asked. */

@@ -51,6 +51,9 @@ export type OutboundRule =
 /** Which check of spec/data-path §3.3 took or refused the authority. */
 export type InboundCheck = "V1" | "V2" | "V3" | "V4" | "V5";
 
+/** What a question waited for before it was answered. The words are stable. */
+export type WaitReason = "local-workload" | "on-demand" | "unknown-policy";
+
 /** One thing that was looked at. Values can be written as JSON as they are. */
 export type TraceStep =
   | {
@@ -101,8 +104,7 @@ export type TraceStep =
   | { readonly step: "policy"; readonly policy: string; readonly known: boolean }
   | {
     readonly step: "wait";
-    /** What the question waited for before it was answered. */
-    readonly reason: "local-workload" | "on-demand" | "unknown-policy";
+    readonly reason: WaitReason;
     readonly keys: readonly string[];
     /** False: the time was over first. */
     readonly answered: boolean;
