@@ -5,6 +5,7 @@ import type {
   ConfigDump,
   DumpCertificate,
   DumpCertificates,
+  DumpEndpoint,
   DumpGatewayAddress,
   DumpPorts,
   DumpService,
@@ -12,11 +13,14 @@ import type {
   JsonObject,
 } from "./admin/config_dump.ts";
 import type { DataPlaneInfo } from "./isolate/messages.ts";
+import type { LocalMesh } from "./config/config.ts";
 import { configJson } from "./config_json.ts";
 import type { FakeCertificateSource } from "./identity/fake_source.ts";
 import type { Plan } from "./plan.ts";
 import type { Planes } from "./planes.ts";
-import type { KnownService } from "./state/mesh_view.ts";
+import { parseMeshFile } from "./state/mesh_file.ts";
+import { MeshState } from "./state/mesh_state.ts";
+import type { Endpoint, KnownService, MeshView } from "./state/mesh_view.ts";
 import type { GatewayAddress, PortMap, Workload } from "./state/resources.ts";
 import type { StateRouter } from "./state/state_router.ts";
 import type { BuildInfo } from "./telemetry/version.ts";
@@ -44,6 +48,19 @@ export function dumpWorkload(workload: Workload): DumpWorkload {
   };
 }
 
+function dumpEndpoints(endpoints: Iterable<Endpoint>): Readonly<Record<string, DumpEndpoint>> {
+  return Object.fromEntries(
+    [...endpoints].map(({ workload, ports, healthy }) => [
+      workload.uid,
+      {
+        workloadUid: workload.uid,
+        port: dumpPorts(ports),
+        status: healthy ? "Healthy" : "Unhealthy",
+      },
+    ]),
+  );
+}
+
 export function dumpService({ service, endpoints }: KnownService): DumpService {
   return {
     name: service.name,
@@ -51,16 +68,7 @@ export function dumpService({ service, endpoints }: KnownService): DumpService {
     hostname: service.hostname,
     vips: service.vips.map(({ network, ip }) => `${network}/${ip}`),
     ports: dumpPorts(service.ports),
-    endpoints: Object.fromEntries(
-      [...endpoints.values()].map(({ workload, ports, healthy }) => [
-        workload.uid,
-        {
-          workloadUid: workload.uid,
-          port: dumpPorts(ports),
-          status: healthy ? "Healthy" : "Unhealthy",
-        } as const,
-      ]),
-    ),
+    endpoints: dumpEndpoints(endpoints.values()),
     subjectAltNames: service.subjectAltNames,
     canonical: service.canonical,
     visibility: service.visibility,
@@ -89,13 +97,37 @@ export function configDump({ plan, router, sources, build, planes }: {
   return {
     config: { ...configJson(plan.config, Deno.args), ...dumpNative(planes.native) },
     version: build,
-    workloads: router.state.workloads.map(dumpWorkload),
-    services: router.state.services.map(dumpService),
-    policies: router.state.policies,
+    ...dumpResources(router.state),
+    stagedServices: Object.fromEntries(
+      [...router.state.stagedServices].map(([key, staged]) => [key, dumpEndpoints(staged)]),
+    ),
+    staticConfig: dumpResources(staticMesh(plan.config.localMesh)),
     certificates: sources.map(dumpCertificate),
     ...(planes.health === null ? {} : { dataPlane: { ...planes.health } }),
   };
 }
+
+function dumpResources(mesh: Pick<MeshView, "workloads" | "services" | "policies">) {
+  return {
+    workloads: mesh.workloads.map(dumpWorkload),
+    services: mesh.services.map(dumpService),
+    policies: mesh.policies,
+  };
+}
+
+/** What the local source says now, which may be newer, or wrong and then empty (spec §5.7). */
+function staticMesh(localMesh: LocalMesh | null): MeshState {
+  if (localMesh === null) return EMPTY_MESH;
+  try {
+    const source = localMesh.kind === "file" ? localMesh.path : "LOCAL_XDS";
+    const text = localMesh.kind === "file" ? Deno.readTextFileSync(source) : localMesh.text;
+    return new MeshState(parseMeshFile(text, { source }));
+  } catch {
+    return EMPTY_MESH;
+  }
+}
+
+const EMPTY_MESH = new MeshState({ workloads: [], services: [], policies: [] });
 
 /** Ours: which OpenSSL, and what it may agree to. */
 function dumpNative(native: DataPlaneInfo | null): JsonObject {

@@ -116,7 +116,7 @@ export interface ConfigDump {
   /** `ns/hostname` → uid → endpoint, for services that have not arrived. */
   readonly stagedServices?: Readonly<Record<string, Readonly<Record<string, DumpEndpoint>>>>;
   /** The local source as it reads now; all empty where there is none. */
-  readonly staticConfig?: JsonObject;
+  readonly staticConfig?: Pick<ConfigDump, "workloads" | "services" | "policies">;
   /** Ours: how the data plane's isolate does; native network only. */
   readonly dataPlane?: JsonObject;
   /** §5.7.6; shared mode only. */
@@ -129,16 +129,23 @@ export function renderConfigDump(dump: ConfigDump): string {
     certificates: sortedBy(dump.certificates, ({ identity }) => identity),
     config: dump.config,
     dataPlane: dump.dataPlane,
-    policies: sortedBy(dump.policies, ({ namespace, name }) => `${namespace}/${name}`)
-      .map(policyJson),
-    services: sortedBy(dump.services, ({ hostname }) => hostname).map(serviceJson),
+    ...resourcesJson(dump),
     stagedServices: dump.stagedServices ?? {},
-    staticConfig: dump.staticConfig ?? { policies: [], services: [], workloads: [] },
+    staticConfig: resourcesJson(
+      dump.staticConfig ?? { workloads: [], services: [], policies: [] },
+    ),
     version: dump.version,
     workloadState: dump.workloadState,
-    workloads: sortedBy(dump.workloads, ({ uid }) => uid).map(workloadJson),
   };
   return JSON.stringify(sorted, sortKeys, 2);
+}
+
+function resourcesJson({ workloads, services, policies }: NonNullable<ConfigDump["staticConfig"]>) {
+  return {
+    policies: sortedBy(policies, ({ namespace, name }) => `${namespace}/${name}`).map(policyJson),
+    services: sortedBy(services, ({ hostname }) => hostname).map(serviceJson),
+    workloads: sortedBy(workloads, ({ uid }) => uid).map(workloadJson),
+  };
 }
 
 function sortedBy<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
