@@ -145,7 +145,7 @@ export interface ConfigSources {
   readonly meshConfigText?: string | null;
   /** False where the loopback device has no IPv6: then admin does not listen there. */
   readonly loopbackIpv6?: boolean;
-  /** Whether a path exists, which tells paths from tokens and certificates; absent: none does. */
+  /** Whether a path, never "", exists, which tells paths from tokens and certificates; absent: none does. */
   readonly exists?: (path: string) => boolean;
   /** Names of the variables that are set and begin with one of CONFIG_PREFIXES; others are passed over. */
   readonly names?: readonly string[];
@@ -177,7 +177,7 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
   const onDemand = read.boolean("XDS_ON_DEMAND", false);
   checkServers({ proxyEnabled, dnsAsked: dns.asked, onDemand });
 
-  const exists = sources.exists ?? (() => false);
+  const exists = (path: string) => path !== "" && (sources.exists?.(path) ?? false);
   const token = readToken(read, exists, notices);
   const xds = readXds(read, {
     exists,

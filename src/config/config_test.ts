@@ -413,6 +413,14 @@ Deno.test("readConfig() takes what the chart sets", () => {
   assertEquals(chart.notices, []);
 });
 
+Deno.test("readConfig() never asks whether an empty path or a certificate exists", () => {
+  const asked: string[] = [];
+  const exists = (path: string) => asked.push(path) > 0;
+  const { xds } = config({ XDS_ADDRESS: "a:1", XDS_ROOT_CA: PEM, AUTH_TOKEN: "" }, { exists });
+  assertEquals([xds?.token, xds?.root.kind], [{ kind: "text", token: "" }, "pem"]);
+  assertEquals(asked, []);
+});
+
 Deno.test("readConfig() has no control plane with an empty XDS_ADDRESS", () => {
   assertEquals(config({ XDS_ADDRESS: "" }).xds, null);
   assertEquals(config({ XDS_ADDRESS: "", PROXY_CONFIG: "{discoveryAddress: 'a:1'}" }).xds, null);
