@@ -6,7 +6,7 @@ import { readinessHandler } from "./admin/readiness_handler.ts";
 import { statsHandler } from "./admin/stats_handler.ts";
 import { formatAddress, type SocketAddress } from "./base/address.ts";
 import { SystemClock } from "./base/system_clock.ts";
-import { type Config, PORTS } from "./config/config.ts";
+import type { Config } from "./config/config.ts";
 import { invalidVariable } from "./config/errors.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
 import { configDump } from "./dump.ts";
@@ -19,10 +19,12 @@ import { denoDialerRefusal } from "./net/deno/deno_dialer.ts";
 import { DenoNetwork, type DenoNetworkOptions } from "./net/deno/deno_network.ts";
 import type { Transparency } from "./net/network.ts";
 import { requirePermissions } from "./permissions.ts";
-import { needsOf, type Plan, type ProxyPlan } from "./plan.ts";
+import { looksUpHosts, needsOf, type Plan, type ProxyPlan } from "./plan.ts";
 import { type Planes, planesHere, planesInWorker } from "./planes.ts";
-import { MeshState } from "./state/mesh_state.ts";
-import { StateRouter } from "./state/state_router.ts";
+import type { HostResolver } from "./dns/host_resolver.ts";
+import { openHostLookup } from "./host_lookup.ts";
+import { MeshFeed } from "./mesh_feed.ts";
+import { MeshMetrics } from "./telemetry/mesh_metrics.ts";
 import { TelemetryEvents } from "./telemetry/access_log.ts";
 import type { Logger } from "./telemetry/logger.ts";
 import { type Logging, openLogging } from "./telemetry/logging.ts";
@@ -41,7 +43,7 @@ interface Shared {
   readonly plan: Plan;
   readonly logging: Logging;
   readonly clock: SystemClock;
-  readonly router: StateRouter;
+  readonly feed: MeshFeed;
   readonly events: TelemetryEvents;
   readonly ca: FakeCa;
 }
@@ -100,11 +102,22 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   );
   if (planes.native !== null) logNative(planes.native, logger);
   const caDirectory = config.fakeCa?.directory ?? null;
+  const metrics = new MeshMetrics();
+  const feed = opened.use(
+    await MeshFeed.open({
+      config,
+      mesh: plan.mesh,
+      clock,
+      logger,
+      metrics,
+      hosts: openHosts(plan, opened, { network: denoNetwork, clock, logger }),
+    }),
+  );
   const shared: Shared = {
     plan,
     logging,
     clock,
-    router: openRouter(plan, logging, clock),
+    feed,
     events: new TelemetryEvents(logger),
     ca: caDirectory === null
       ? await FakeCa.create({ nowMs: Date.now() })
@@ -125,13 +138,13 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     addresses: plan.readiness,
     handler: readinessHandler(readiness),
   });
-  stateTask.complete();
+  const syncing = feed.synced.then(() => stateTask.complete());
   await serve({
     component: "admin",
     addresses: plan.admin,
     handler: adminHandler({
       logger,
-      configDump: () => configDump({ plan, router: shared.router, sources, build, planes }),
+      configDump: () => configDump({ plan, router: feed.router, sources, build, planes }),
       requestShutdown: options.requestStop,
     }),
   });
@@ -140,10 +153,23 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   opened.defer(async () => {
     await Promise.all(running.map((plane) => ended((done) => plane.stop(done))));
   });
-  for (const proxy of plan.proxies) {
+  await serve({
+    component: "stats",
+    addresses: plan.stats,
+    handler: statsHandler(() =>
+      renderMetrics({ istioVersion: build.istioVersion, families: metrics.render() })
+    ),
+  });
+  // Nothing is served by half a mesh (spec/xds-state-and-dns §1.11).
+  await Promise.race([syncing, aborted(options.stop), planes.death, feed.death]);
+  for (const proxy of options.stop.aborted ? [] : plan.proxies) {
     const source = certificatesFor(proxy, shared);
     sources.push(source);
-    const plane = await Promise.race([openProxy(proxy, source, shared, planes), planes.death]);
+    const plane = await Promise.race([
+      openProxy(proxy, source, shared, planes),
+      planes.death,
+      feed.death,
+    ]);
     running.push(plane);
     logListeners(plane, logging, config);
   }
@@ -152,27 +178,24 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     logger.log("warn", "ztunnel::app", text, { address: { unquoted: formatAddress(address) } });
   }
   denoNetwork.close();
-  await serve({
-    component: "stats",
-    addresses: plan.stats,
-    handler: statsHandler(() => renderMetrics({ istioVersion: build.istioVersion })),
-  });
   for (const { name, address } of plan.workloads) {
     const listener = await startLocalWorkload(denoNetwork, address, name);
     opened.defer(() => listener.close());
   }
-  logger.log("info", "ztunnel::app", "proxy mode enabled");
-  proxyTask.complete();
-  options.onReady?.();
+  if (!options.stop.aborted) {
+    logger.log("info", "ztunnel::app", "proxy mode enabled");
+    proxyTask.complete();
+    options.onReady?.();
+  }
 
-  await Promise.race([aborted(options.stop), planes.death]);
+  await Promise.race([aborted(options.stop), planes.death, feed.death]);
   const { reason } = options.stop;
   if (typeof reason === "string") logger.log("info", "ztunnel::signal", reason);
   const drained = Promise.all([
     ...servers.map((server) => server.drain()),
     ...running.map((plane) => ended((done) => plane.drain(config.drainDeadlineMs, done))),
   ]);
-  await Promise.race([drained, planes.death]);
+  await Promise.race([drained, planes.death, feed.death]);
 }
 
 /** The runtime's own sockets: of the data planes, or of the applications of local mode. */
@@ -217,29 +240,25 @@ function refusalLog(
   };
 }
 
-function openRouter(plan: Plan, logging: Logging, clock: SystemClock): StateRouter {
-  const { config } = plan;
-  return new StateRouter({
-    state: new MeshState(plan.mesh),
-    settings: {
-      network: config.network,
-      hbonePort: PORTS.inbound,
-      internalPorts: config.internalPorts,
-      clusterDomain: config.clusterDomain,
-      nodeName: config.nodeName,
-    },
-    clock,
-    log: (level, scope, message, fields) => logging.logger.log(level, scope, message, fields),
-  });
+/** Names are looked up where the mesh may need it and the machine's files say how. */
+function openHosts(
+  plan: Plan,
+  opened: AsyncDisposableStack,
+  parts: Pick<Parameters<typeof openHostLookup>[0], "network" | "clock" | "logger">,
+): HostResolver | null {
+  if (!looksUpHosts(plan)) return null;
+  const hosts = openHostLookup({ ...parts, ipv6Enabled: plan.config.ipv6Enabled });
+  opened.defer(() => hosts.close());
+  return hosts;
 }
 
 /** The certificates of one workload, with the trust domain its record has (spec/identity-and-inpod §1.2). */
-function certificatesFor(proxy: ProxyPlan, { plan, ca, clock }: Shared): FakeCertificateSource {
-  const { namespace, name, serviceAccount } = proxy.local;
-  const record = plan.mesh.workloads.find((workload) =>
-    workload.namespace === namespace && workload.name === name &&
-    workload.serviceAccount === serviceAccount
-  );
+function certificatesFor(
+  proxy: ProxyPlan,
+  { plan, feed, ca, clock }: Shared,
+): FakeCertificateSource {
+  const { namespace, serviceAccount } = proxy.local;
+  const record = feed.router.state.localWorkload(proxy.local, plan.config.nodeName);
   const trustDomain = record?.trustDomain ?? plan.config.trustDomain;
   const identity = spiffeId({ trustDomain, namespace, serviceAccount });
   return new FakeCertificateSource(identity, { ca, clock, lifetimeMs: plan.config.secretTtlMs });
@@ -255,7 +274,7 @@ function openProxy(
   // Deno.connectTls cannot choose where its connections start.
   const canBind = config.native !== null || config.tunnelDialer === "node";
   return planes.open({
-    router: shared.router,
+    router: shared.feed.router,
     certificates,
     events: shared.events,
     local: proxy.local,

@@ -8,7 +8,7 @@ import {
   readNativeSettings,
 } from "./config/config.ts";
 import { refuseUnbuilt } from "./config/unbuilt.ts";
-import { configSources, ENV_NAMES_VARIABLE } from "./config_sources.ts";
+import { configSources, ENV_NAMES_VARIABLE, environment } from "./config_sources.ts";
 import { CONFIG_VARIABLES } from "./config/variables.ts";
 import { LOCAL_MODE_ENVIRONMENT, planLocal } from "./local_mode.ts";
 import { type Need, requirePermissions } from "./permissions.ts";
@@ -105,7 +105,7 @@ function nativeAsked(): NativeSettings | null {
   const asked = { name: "env", variable: "IO_PROVIDER" } as const;
   if (Deno.permissions.querySync(asked).state !== "granted") return null;
   if (Deno.env.get("IO_PROVIDER") !== "native") return null;
-  return readNativeSettings((name) => Deno.env.get(name));
+  return readNativeSettings(environment);
 }
 
 function help(): string {
@@ -143,7 +143,7 @@ function readSettings(defaults: Readonly<Record<string, string>>): Config {
     variable(ENV_NAMES_VARIABLE, "know which variables are set"),
     ...ROOT_VARIABLES.map((name) => variable(name, "see that the runtime trusts no other roots")),
   ]);
-  const env = (name: string) => Deno.env.get(name) ?? defaults[name];
+  const env = (name: string) => environment(name) ?? defaults[name];
   return readConfig(env, configSources());
 }
 

@@ -3,6 +3,7 @@ import { assert } from "./base/assert.ts";
 import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
 import { type Config, PORTS } from "./config/config.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
+import { hostLookupNeeds } from "./host_lookup.ts";
 import type { Need } from "./permissions.ts";
 import { workerSources } from "./planes.ts";
 import type { LocalWorkloadName } from "./seam/workload.ts";
@@ -102,6 +103,12 @@ export function dialsOf(
   return [...found.values()];
 }
 
+/** Whether connections may go to workloads known by name alone: the mesh says so, or may say so at any time. */
+export function looksUpHosts({ config, mesh }: Plan): boolean {
+  return config.xds !== null ||
+    mesh.workloads.some(({ hostname, ips }) => hostname !== "" && ips.length === 0);
+}
+
 /** What the native network needs from the runtime's sandbox. */
 export function nativeNeeds(): Need[] {
   return [
@@ -146,6 +153,10 @@ export function needsOf(plan: Plan): Need[] {
   if (native === null) {
     for (const address of plan.dials) net(address, "connect to workloads of the mesh");
   }
+  for (const need of controlPlaneNeeds(plan)) needs.set(`${need.kind} ${need.what}`, need);
+  if (looksUpHosts(plan)) {
+    for (const need of hostLookupNeeds()) needs.set(`read ${need.what}`, need);
+  }
   const directory = plan.config.fakeCa?.directory ?? null;
   if (directory !== null) {
     const why = "share the trust root of FAKE_CA_DIR with other processes";
@@ -153,4 +164,20 @@ export function needsOf(plan: Plan): Need[] {
     needs.set(`write ${directory}`, { kind: "write", what: directory, why });
   }
   return [...needs.values()];
+}
+
+/** To ask the control plane for the mesh, as who we are, and to believe it is the control plane. */
+function controlPlaneNeeds({ config: { xds } }: Plan): Need[] {
+  if (xds === null) return [];
+  const { protocol, hostname, port } = new URL(xds.address);
+  const what = `${hostname}:${port || (protocol === "http:" ? 80 : 443)}`;
+  const needs: Need[] = [{ kind: "net", what, why: "ask the control plane for the mesh" }];
+  const { root, token } = xds;
+  if (root.kind === "file") {
+    needs.push({ kind: "read", what: root.path, why: "know the control plane by its root" });
+  }
+  if (token?.kind === "file") {
+    needs.push({ kind: "read", what: token.path, why: "tell the control plane who asks" });
+  }
+  return needs;
 }
