@@ -145,19 +145,19 @@ export class MeshDraft {
   #setWorkload(key: string, workload: Workload): void {
     const { workloads, services, policies } = this.#after;
     const present = workloads.entry(key);
-    const last = (present ?? this.#before.workloads.entry(key))?.workload;
-    const isSame = last !== undefined && isSameValue(last, workload);
-    const isChanged = present === undefined || !isSame;
-    if (!isChanged && workloads.isAlone(last!)) return;
+    const original = this.#before.workloads.entry(key)?.workload;
+    const kept = sameOf(workload, present?.workload, original);
+    const isChanged = kept !== present?.workload;
+    if (!isChanged && workloads.isAlone(kept)) return;
     if (present !== undefined) {
       if (isChanged) services.removeWorkload(present, this.#touched);
       workloads.remove(present, isChanged, this.#touched);
     }
-    if (last !== undefined && !isSame) {
-      carryFacts(last, workload);
-      policies.carry(last, workload);
+    if (original !== undefined && original !== kept) {
+      carryFacts(original, kept);
+      policies.carry(original, kept);
     }
-    const entry = workloads.insert(key, isSame ? last : workload, isChanged, this.#touched);
+    const entry = workloads.insert(key, kept, isChanged, this.#touched);
     if (!isChanged) return;
     services.addWorkload(entry, this.#touched);
     this.#hasNewWorkload = true;
@@ -166,14 +166,14 @@ export class MeshDraft {
   #setService(service: Service): void {
     const { workloads, services } = this.#after;
     const key = serviceKey(service);
-    const present = services.byKey(key)?.slot ?? null;
-    const last = present ?? this.#before.services.byKey(key)?.slot ?? null;
-    const isSame = last !== null && isSameValue(last.service, service);
-    const isChanged = present === null || !isSame;
-    if (!isChanged && services.isAlone(last!)) return;
-    services.insert(isSame ? last.service : service, {
+    const present = services.byKey(key)?.slot;
+    const original = this.#before.services.byKey(key)?.slot;
+    const kept = sameOf(service, present?.service, original?.service);
+    const isChanged = kept !== present?.service;
+    if (!isChanged && services.isAlone(present!)) return;
+    services.insert(kept, {
       isChanged,
-      before: last,
+      before: original ?? present ?? null,
       warn: this.#warn,
       entryOf: (uid) => uid === "" ? undefined : workloads.entry(uid),
       touched: this.#touched,
@@ -204,4 +204,14 @@ export class MeshDraft {
       this.#warn(`tried to remove service keyed by ${name}, but it was not found`);
     }
   }
+}
+
+/** What was there before, if it says the same: others hold on to it. */
+function sameOf<Value extends object>(
+  value: Value,
+  present: Value | undefined,
+  original: Value | undefined,
+): Value {
+  if (present !== undefined && isSameValue(present, value)) return present;
+  return original !== undefined && isSameValue(original, value) ? original : value;
 }

@@ -8,7 +8,7 @@ import type { MeshResources, Workload } from "./resources.ts";
 import type { PolicyIndex } from "./policy_index.ts";
 import type { ServiceIndex } from "./service_index.ts";
 import { factsOf } from "./workload_facts.ts";
-import type { WorkloadIndex } from "./workload_index.ts";
+import type { WorkloadEntry, WorkloadIndex } from "./workload_index.ts";
 
 export { workloadIdentity } from "./workload_facts.ts";
 
@@ -120,9 +120,9 @@ export class MeshState implements MeshView {
   /** By uid. Sorted at the first call. */
   get workloads(): readonly Workload[] {
     if (this.#workloadList === null) {
-      const entries: { readonly key: string; readonly workload: Workload }[] = [];
+      const entries: WorkloadEntry[] = [];
       this.#workloads.forEach((entry) => entries.push(entry));
-      entries.sort((a, b) => compare(a.workload.uid, b.workload.uid) || compare(a.key, b.key));
+      entries.sort((a, b) => compare(a.workload.uid, b.workload.uid) || a.order - b.order);
       this.#workloadList = entries.map(({ workload }) => workload);
     }
     return this.#workloadList;

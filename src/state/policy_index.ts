@@ -49,10 +49,6 @@ export class PolicyIndex {
     this.#owner = null;
   }
 
-  get size(): number {
-    return this.#byKey.size;
-  }
-
   byKey(key: string): Policy | null {
     return this.#byKey.get(key)?.policy ?? null;
   }

@@ -53,8 +53,6 @@ export class ServiceIndex {
   #lengths = PersistentMap.empty<PrefixLengths>();
   /** Workload uid → keys of services whose own list names it. */
   #namedBy = PersistentMap.empty<readonly string[]>();
-  #size = 0;
-  #inserted = 0;
   #owner: MapOwner | null = null;
 
   /** A copy to be changed; this one stays as it is. */
@@ -66,19 +64,12 @@ export class ServiceIndex {
     copy.#byCidr = this.#byCidr;
     copy.#lengths = this.#lengths;
     copy.#namedBy = this.#namedBy;
-    copy.#size = this.#size;
-    copy.#inserted = this.#inserted;
     copy.#owner = owner;
     return copy;
   }
 
   freeze(): void {
     this.#owner = null;
-  }
-
-  /** Known services. */
-  get size(): number {
-    return this.#size;
   }
 
   byKey(key: string): Known | null {
@@ -165,8 +156,7 @@ export class ServiceIndex {
     const key = serviceKey(service);
     if (before !== null) this.remove(key, isChanged, touched);
     assert(this.#owner !== null, "Only a fork is changed");
-    const slot = new ServiceSlot(service, { order: this.#inserted++, warn, before });
-    this.#size++;
+    const slot = new ServiceSlot(service, { warn, before });
     const place = (map: SlotMap, at: string) =>
       map.set(at, withSlot(map.get(at), slot), this.#owner);
     this.#byName = place(this.#byName, service.hostname.toLowerCase());
@@ -198,7 +188,6 @@ export class ServiceIndex {
     const { slot } = group.known;
     const { service } = slot;
     this.#touch(slot, isChanged, touched);
-    this.#size--;
     const drop = (map: SlotMap, at: string) => {
       const left = withoutSlot(map.get(at)!, slot);
       return left === null ? map.delete(at, this.#owner) : map.set(at, left, this.#owner);

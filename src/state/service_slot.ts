@@ -14,16 +14,13 @@ export class ServiceSlot {
   readonly key: string;
   readonly service: Service;
   readonly facts: ServiceFacts;
-  /** Rises with every insertion: a full update moves to the end. */
-  readonly order: number;
   readonly #warn: Warn;
   #names: readonly SpiffeId[] | null = null;
 
   /** @param before The slot whose place this one takes, if any: what still holds is kept. */
   constructor(
     service: Service,
-    { order, warn, before }: {
-      readonly order: number;
+    { warn, before }: {
       readonly warn: Warn;
       readonly before: ServiceSlot | null;
     },
@@ -33,7 +30,6 @@ export class ServiceSlot {
     this.key = serviceKey(service);
     this.service = service;
     this.facts = before !== null && isSameValue(before.facts, facts) ? before.facts : facts;
-    this.order = order;
     this.#warn = warn;
     if (before?.service === service) this.#names = before.#names;
   }

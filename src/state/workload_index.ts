@@ -51,10 +51,6 @@ export class WorkloadIndex {
     this.#owner = null;
   }
 
-  get size(): number {
-    return this.#byKey.size;
-  }
-
   entry(key: string): WorkloadEntry | undefined {
     return this.#byKey.get(key);
   }

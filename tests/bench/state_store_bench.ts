@@ -183,19 +183,36 @@ clock.slicesMs.length = 0;
 await applied(store, readMesh(path).addresses);
 print("the same again: work", clock.slicesMs.reduce((sum, ms) => sum + ms, 0), "ms");
 
-const one = workloadNumber(5_000);
-const updates = 300;
-clock.slicesMs.length = 0;
-for (let n = 0; n < updates; n++) {
-  const status = n % 2 === 0 ? "Unhealthy" as const : "Healthy" as const;
-  const changed = { ...one, status };
-  const set = [{ kind: "workload", workload: changed }] as const;
-  await applied(store, { kind: "addresses", set, removed: [] });
+/** Its health changes back and forth. */
+async function singleUpdate(one: Workload): Promise<number> {
+  clock.slicesMs.length = 0;
+  for (let n = 0; n < 300; n++) {
+    const status = n % 2 === 0 ? "Unhealthy" as const : "Healthy" as const;
+    const set = [{ kind: "workload", workload: { ...one, status } }] as const;
+    await applied(store, { kind: "addresses", set, removed: [] });
+  }
+  const sorted = clock.slicesMs.sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]! * 1000;
 }
-const single = clock.slicesMs.sort((a, b) => a - b);
-print("single update of a workload: median", single[single.length >> 1]! * 1000, "us");
 
+print("update of one of 10 endpoints: median", await singleUpdate(workloadNumber(5_000)), "us");
 const { state } = store;
+const large = Array.from({ length: 5_000 }, (_, n): MeshResource => {
+  const uid = `Kubernetes//Pod/large/large-${n}`;
+  const services = backs("large/large.example");
+  return { kind: "workload", workload: workload({ uid, name: `large-${n}`, services }) };
+});
+const largeService = service({ namespace: "large", hostname: "large.example" });
+await applied(store, {
+  kind: "addresses",
+  set: [...large, { kind: "service", service: largeService }],
+  removed: [],
+});
+const one = large[2_500]!;
+if (one.kind === "workload") {
+  print("update of one of 5,000 endpoints: median", await singleUpdate(one.workload), "us");
+}
+
 const asked = Array.from({ length: 1_000 }, (_, n) => workloadNumber(n * 7));
 const vips = asked.map((_, n) => `10.96.${n >> 8}.${n & 255}`);
 const at = <Item>(list: readonly Item[], n: number) => list[n % list.length]!;
