@@ -53,29 +53,38 @@ export class ServiceSlot {
   }
 }
 
-/** The services of one address, name or network, oldest first. */
-export interface SlotList {
+/** The services of one address, name or network. */
+export class SlotList {
+  /** Oldest first; at least one. */
   readonly all: readonly ServiceSlot[];
+  #winners: readonly ServiceSlot[] | null = null;
+
+  constructor(all: readonly ServiceSlot[]) {
+    this.all = all;
+  }
+
   /** At most one of each namespace: the youngest, in the place of the oldest (§3.3). */
-  readonly winners: readonly ServiceSlot[];
+  get winners(): readonly ServiceSlot[] {
+    return this.#winners ??= winnersOf(this.all);
+  }
 }
 
 /** With `slot` at the end. */
 export function withSlot(list: SlotList | undefined, slot: ServiceSlot): SlotList {
-  return slotList(list === undefined ? [slot] : [...list.all, slot]);
+  return new SlotList(list === undefined ? [slot] : [...list.all, slot]);
 }
 
 /** Null: nothing is left. */
 export function withoutSlot({ all }: SlotList, slot: ServiceSlot): SlotList | null {
   const left = all.filter((other) => other !== slot);
-  return left.length === 0 ? null : slotList(left);
+  return left.length === 0 ? null : new SlotList(left);
 }
 
-function slotList(all: readonly ServiceSlot[]): SlotList {
-  if (all.length === 1) return { all, winners: all };
+function winnersOf(all: readonly ServiceSlot[]): readonly ServiceSlot[] {
+  if (all.length === 1) return all;
   const byNamespace = new Map<string, ServiceSlot>();
   for (const slot of all) byNamespace.set(slot.service.namespace, slot);
-  return { all, winners: byNamespace.size === all.length ? all : [...byNamespace.values()] };
+  return byNamespace.size === all.length ? all : [...byNamespace.values()];
 }
 
 export function isVisible({ service }: ServiceSlot, clientNamespace: string | null): boolean {
