@@ -413,18 +413,26 @@ function traceCandidates(
   let sum = 0;
   for (const { weight } of candidates) sum += weight;
   for (const { hop, weight, destination } of candidates) {
-    const known = hop.protocol === "NAMED" ? hop.hop : hop.protocol === "REFUSED" ? null : hop;
     trace.push({
       step: "candidate",
       protocol: hop.protocol,
-      target: hop.protocol === "REFUSED"
-        ? hop.message
-        : hop.protocol === "NAMED"
-        ? `${hop.hostname}:${hop.hop.peer.port}`
-        : formatAddress(hop.peer),
-      authority: known === null || known.protocol === "TCP" ? null : known.authority,
+      ...traceHop(hop),
       workload: destination?.uid ?? null,
       share: weight / sum,
     });
   }
+}
+
+function traceHop(hop: Candidate["hop"]): { target: string; authority: string | null } {
+  if (hop.protocol === "REFUSED") return { target: hop.message, authority: null };
+  if (hop.protocol !== "NAMED") {
+    const authority = hop.protocol === "TCP" ? null : hop.authority;
+    return { target: formatAddress(hop.peer), authority };
+  }
+  const { hostname, authorityPort } = hop;
+  const { authority } = traceHop(hop.hop);
+  return {
+    target: `${hostname}:${hop.hop.peer.port}`,
+    authority: authorityPort === null ? authority : `${hostname}:${authorityPort}`,
+  };
 }
