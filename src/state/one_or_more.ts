@@ -11,7 +11,7 @@ export function isList<Item extends object>(items: OneOrMore<Item>): items is re
   return Array.isArray(items);
 }
 
-/** With `item` before the first that `isAfter` says comes after it; else at the end. */
+/** With `item` before the first that `isAfter` says comes after it, as do all behind that one; else at the end. */
 export function withItem<Item extends object>(
   items: OneOrMore<Item> | undefined,
   item: Item,
@@ -19,7 +19,7 @@ export function withItem<Item extends object>(
 ): OneOrMore<Item> {
   if (items === undefined) return item;
   const list = isList(items) ? items : [items];
-  let at = list.length;
+  let at = isAfter(list[0]!) ? 0 : list.length;
   while (at > 0 && isAfter(list[at - 1]!)) at--;
   return [...list.slice(0, at), item, ...list.slice(at)];
 }
