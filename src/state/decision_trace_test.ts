@@ -238,16 +238,12 @@ Deno.test("a trace names the names of workloads that are known by name alone, an
   });
   assertEquals(
     lines(named.trace).at(-1),
-    [
-      "candidate: protocol=NAMED target=web.example:15008 authority= workload=web share=1",
-    ][0],
+    "candidate: protocol=NAMED target=web.example:15008 authority=web.example:8080 workload=web share=1",
   );
   const refused = outbound({ services: [SHOP], dial: "10.1.0.1:80" });
   assertEquals(
     lines(refused.trace).at(-1),
-    [
-      "rule: rule=refused detail=no healthy upstream: 10.1.0.1:80",
-    ][0],
+    "rule: rule=refused detail=no healthy upstream: 10.1.0.1:80",
   );
 });
 

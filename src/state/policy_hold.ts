@@ -36,8 +36,10 @@ export class PolicyHold {
   /** They were waited for: nobody waits for them again. */
   settle(uid: string, policies: readonly string[]): void {
     for (const policy of policies) {
+      const pair = pairOf(uid, policy);
+      if (this.#settled.has(pair)) continue;
       if (this.#settled.size >= SETTLED_POLICIES_MAX) this.#settled.clear();
-      this.#settled.add(pairOf(uid, policy));
+      this.#settled.add(pair);
     }
   }
 }
