@@ -1,6 +1,6 @@
 #!/bin/sh
 # What `deno task proxy` grants the runtime beside the permission set of deno.json: what the environment names.
-# grants.sh names | net | read
+# grants.sh names | net SET | read
 set -eu
 
 join() { paste -sd, -; }
@@ -39,13 +39,19 @@ name_servers() {
     done
 }
 
+# The list of a permission set: a flag on the command line takes the place of the set's own.
+listed() {
+  sed -n '/^  "permissions": {/,$p' deno.json | sed -n "/^    \"$1\": {/,/^    }/p" |
+    sed -n '/^      "net": \[/,/^      \]/s/^        "\(.*\)",\{0,1\}$/\1/p'
+}
+
 case ${1-} in
 names)
   env | sed -n 's/^\(\(ISTIO_META\|ISTIO_METAJSON\|XDS_HEADER\|CA_HEADER\)_[A-Za-z0-9_]*\)=.*/\1/p' | join
   ;;
 net)
   # Never nothing: the runtime takes an empty list for all there is.
-  { echo 127.0.0.1:15000; control_plane; name_servers; } | join
+  { echo 127.0.0.1:15000; listed "${2:?a permission set}"; control_plane; name_servers; } | join
   ;;
 read)
   {
@@ -64,7 +70,7 @@ read)
   } | join
   ;;
 *)
-  echo "usage: grants.sh names | net | read" >&2
+  echo "usage: grants.sh names | net SET | read" >&2
   exit 2
   ;;
 esac

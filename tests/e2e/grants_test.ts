@@ -1,0 +1,85 @@
+// tasks/grants.sh: what `deno task proxy` grants beside its permission set follows from the environment, and is never all.
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import config from "../../deno.json" with { type: "json" };
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+async function grants(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string[]> {
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["tasks/grants.sh", ...args],
+    cwd: ROOT,
+    clearEnv: true,
+    env: { PATH: Deno.env.get("PATH") ?? "", ...env },
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout).trim().split(",");
+}
+
+Deno.test("the net grants of a task begin with its whole permission set", async () => {
+  for (const set of ["proxy", "proxy-native"] as const) {
+    const { net } = config.permissions[set];
+    const [first, ...rest] = await grants(["net", set], { XDS_ADDRESS: "" });
+    assertEquals([first, ...rest.slice(0, net.length)], ["127.0.0.1:15000", ...net]);
+    assertStringIncludes(
+      config.tasks[set === "proxy" ? "proxy" : "proxy:native"].command,
+      `-P=${set} --allow-net=$(sh tasks/grants.sh net ${set})`,
+    );
+  }
+});
+
+Deno.test.each([
+  { address: undefined, granted: "localhost:15012" },
+  { address: "istiod.x.svc:15012", granted: "istiod.x.svc:15012" },
+  { address: "https://istiod.x.svc", granted: "istiod.x.svc:443" },
+  { address: "http://127.0.0.1:15010", granted: "127.0.0.1:15010" },
+  { address: "http://[::1]", granted: "[::1]:80" },
+  { address: "https://[::1]:15012/path", granted: "[::1]:15012" },
+])("XDS_ADDRESS=$address grants $granted", async ({ address, granted }) => {
+  const without = await grants(["net", "proxy"], { XDS_ADDRESS: "" });
+  const more = await grants(
+    ["net", "proxy"],
+    address === undefined ? {} : { XDS_ADDRESS: address },
+  );
+  assertEquals(more.filter((grant) => !without.includes(grant)), [granted]);
+  assertEquals(more.length, without.length + 1);
+});
+
+Deno.test("in a cluster the control plane is where istiod is", async () => {
+  const inCluster = await grants(["net", "proxy"], { KUBERNETES_SERVICE_HOST: "" });
+  assert(inCluster.includes("istiod.istio-system.svc:15012"));
+});
+
+Deno.test("names are those of the four prefixes, whatever their values", async () => {
+  const names = await grants(["names"], {
+    ISTIO_META_A: "1",
+    ISTIO_METAJSON_B: "{}",
+    XDS_HEADER_C: "line\nISTIO_META_FORGED=1",
+    CA_HEADER_D: "",
+    OTHER: "ISTIO_META_E=1",
+  });
+  // A value's own line may look like a variable: a name that is not set, which nobody minds.
+  assertEquals(names.filter((name) => name !== "ISTIO_META_FORGED").sort(), [
+    "CA_HEADER_D",
+    "ISTIO_METAJSON_B",
+    "ISTIO_META_A",
+    "XDS_HEADER_C",
+  ]);
+});
+
+Deno.test("reads are the mesh file, roots and tokens that exist; texts in their place are none", async () => {
+  const usual = await grants(["read"]);
+  assert(usual.includes("./var/run/secrets") && usual.includes("/etc/resolv.conf"));
+  const named = await grants(["read"], {
+    LOCAL_XDS_PATH: "examples/demo.yaml",
+    XDS_ROOT_CA: "SYSTEM",
+    CA_ROOT_CA: "./README.md",
+    AUTH_TOKEN: "a/literal/token",
+  });
+  assert(named.includes("examples/demo.yaml") && named.includes("./README.md"));
+  assert(!named.includes("SYSTEM") && !named.includes("a/literal/token"), named.join());
+});
