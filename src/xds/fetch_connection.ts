@@ -1,8 +1,14 @@
-// One HTTP/2 connection of `fetch` to the control plane: whom it trusts, what it asks, what an answer must be.
+// A connection of the runtime's `fetch`. It shows no trailers and sends no PING.
+import {
+  type Answer,
+  type Connection,
+  GRPC_HEADERS,
+  requireRoots,
+  unreachable,
+} from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { GrpcError } from "./grpc_error.ts";
 import { encodeFrame } from "./grpc_frame.ts";
-import { codeOfHttpStatus, isGrpcContentType, readStatus } from "./grpc_status.ts";
+import type { RequestBody } from "./request_body.ts";
 import type { GrpcHeaders } from "./transport.ts";
 
 /**
@@ -13,8 +19,8 @@ export const PROBE_PATH = "/grpc.health.v1.Health/Check";
 
 const EMPTY_MESSAGE = encodeFrame(new Uint8Array(0));
 
-/** An HTTP client that makes one connection and keeps it. Whoever opened it closes it, after its requests. */
-export class FetchConnection {
+/** An HTTP client that makes one connection and keeps it. */
+export class FetchConnection implements Connection {
   readonly #origin: string;
   readonly #client: Deno.HttpClient;
 
@@ -24,10 +30,7 @@ export class FetchConnection {
    */
   constructor(endpoint: Endpoint, roots: readonly string[]) {
     this.#origin = endpoint.origin;
-    // Without roots every handshake fails; saying so at once spares it.
-    if (endpoint.secure && roots.length === 0) {
-      throw unreachable("invalid peer certificate: UnknownIssuer (no trust roots)");
-    }
+    if (endpoint.secure) requireRoots(roots);
     try {
       this.#client = Deno.createHttpClient({
         http1: false,
@@ -39,45 +42,34 @@ export class FetchConnection {
     }
   }
 
-  /**
-   * Sends a request; resolves with the response headers.
-   * @throws {GrpcError} GRPC_CONNECT.
-   */
   async post(
     path: string,
     headers: GrpcHeaders,
-    body: ReadableStream<Uint8Array> | Uint8Array<ArrayBuffer>,
+    body: RequestBody | Uint8Array<ArrayBuffer>,
     signal: AbortSignal,
-  ): Promise<Response> {
+  ): Promise<FetchAnswer> {
+    const request: RequestInit & { client: Deno.HttpClient; duplex: "half" } = {
+      method: "POST",
+      headers: [...headers, ...GRPC_HEADERS].map((
+        [name, value],
+      ): [string, string] => [name, value]),
+      body: body instanceof Uint8Array ? body : body.stream,
+      client: this.#client,
+      duplex: "half",
+      // Never elsewhere: the token goes along.
+      redirect: "manual",
+      signal,
+    };
     try {
-      const request: RequestInit & { client: Deno.HttpClient; duplex: "half" } = {
-        method: "POST",
-        // Ours go last: metadata cannot change what makes it gRPC.
-        headers: [
-          ...headers.map(([name, value]): [string, string] => [name, value]),
-          ["content-type", "application/grpc"],
-          ["te", "trailers"],
-          // Else the runtime offers to unpack what comes, of whatever size.
-          ["accept-encoding", "identity"],
-          ["user-agent", "ztunnel-deno"],
-        ],
-        body,
-        client: this.#client,
-        duplex: "half",
-        // Never elsewhere: the token goes along.
-        redirect: "manual",
-        signal,
-      };
-      return await fetch(this.#origin + path, request);
+      return new FetchAnswer(await fetch(this.#origin + path, request));
     } catch (error) {
       throw unreachable(errorText(error), error);
     }
   }
 
-  /** Resolves with whatever the server answers. */
   async probe(signal: AbortSignal): Promise<void> {
-    const response = await this.post(PROBE_PATH, [], EMPTY_MESSAGE, signal);
-    await response.body?.cancel();
+    const answer = await this.post(PROBE_PATH, [], EMPTY_MESSAGE, signal);
+    await answer.cancel();
   }
 
   close(): void {
@@ -85,31 +77,35 @@ export class FetchConnection {
   }
 }
 
-/**
- * Looks at response headers.
- * @throws {GrpcError} GRPC_STATUS for a refusal, GRPC_HTTP_STATUS or GRPC_CONTENT_TYPE for what is no gRPC.
- */
-export function checkAnswer(response: Pick<Response, "status" | "headers">): void {
-  const { status, headers } = response;
-  const contentType = headers.get("content-type");
-  const isGrpc = isGrpcContentType(contentType);
-  const said = isGrpc ? readStatus((name) => headers.get(name)) : null;
-  if (said !== null && said.code !== "Ok") throw new GrpcError("GRPC_STATUS", said);
-  if (status !== 200) {
-    throw new GrpcError("GRPC_HTTP_STATUS", {
-      code: codeOfHttpStatus(status),
-      message: `grpc-status header missing, mapped from HTTP status code ${status}`,
-    });
-  }
-  if (isGrpc) return;
-  throw new GrpcError("GRPC_CONTENT_TYPE", {
-    code: "Unknown",
-    message: `invalid content-type ${JSON.stringify(contentType?.slice(0, 100) ?? "")}`,
-  });
-}
+class FetchAnswer implements Answer {
+  readonly #response: Response;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | null;
 
-function unreachable(message: string, cause?: unknown): GrpcError {
-  return new GrpcError("GRPC_CONNECT", { code: "Unavailable", message }, { cause });
+  constructor(response: Response) {
+    this.#response = response;
+    this.#reader = response.body?.getReader() ?? null;
+  }
+
+  get httpStatus(): number {
+    return this.#response.status;
+  }
+
+  header(name: string): string | null {
+    return this.#response.headers.get(name);
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    const { value } = await this.#reader?.read() ?? {};
+    return value ?? null;
+  }
+
+  trailer(): null {
+    return null;
+  }
+
+  async cancel(): Promise<void> {
+    await this.#reader?.cancel().catch(() => {}); // It failed before: whoever read knows.
+  }
 }
 
 /** The innermost text: `fetch failed` says nothing. */

@@ -1,6 +1,7 @@
 // Which transport leads to a server: `fetch`, unless its certificate may have another name.
 import type { Clock } from "../base/clock.ts";
 import { FetchTransport } from "./fetch_transport.ts";
+import { Http2Transport } from "./http2_transport.ts";
 import type { GrpcTransport } from "./transport.ts";
 import type { ReadFile, TrustRoot } from "./trust_roots.ts";
 
@@ -18,7 +19,9 @@ export function openTransport(
   clock: Clock,
   readFile?: ReadFile,
 ): GrpcTransport {
-  const { address, root } = server;
+  const { address, root, altHostname } = server;
   const options = { address, root, clock, ...(readFile === undefined ? {} : { readFile }) };
-  return new FetchTransport(options);
+  return altHostname === null
+    ? new FetchTransport(options)
+    : new Http2Transport({ ...options, altHostname });
 }

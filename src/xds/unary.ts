@@ -45,10 +45,12 @@ export async function withDeadline(
 /**
  * The one message of a body.
  * @param nextChunk Null at its end.
+ * @param checkEnd Looks at what came after it; a bad status says more than a message that is missing.
  * @throws {GrpcError} for anything else than exactly one whole message.
  */
 export async function unaryAnswer(
   nextChunk: () => Promise<Uint8Array | null>,
+  checkEnd: () => void,
 ): Promise<Uint8Array> {
   const frames = new GrpcFrameReader(UNARY_BYTES_MAX);
   let answer: Uint8Array | null = null;
@@ -63,6 +65,7 @@ export async function unaryAnswer(
     if (chunk === null) break;
     frames.add(chunk);
   }
+  checkEnd();
   frames.end();
   if (answer === null) throw messageCount("no message");
   return answer;

@@ -1,40 +1,37 @@
-// One bidirectional gRPC call on `fetch`.
+// One bidirectional gRPC call on a connection of its own.
 import type { Clock } from "../base/clock.ts";
-import { checkAnswer, type FetchConnection } from "./fetch_connection.ts";
+import { type Answer, checkAnswer, checkTrailers, type Connection } from "./connection.ts";
 import { GrpcError } from "./grpc_error.ts";
 import { encodeFrame, GrpcFrameReader } from "./grpc_frame.ts";
 import { type Death, Liveness } from "./liveness.ts";
 import { RequestBody } from "./request_body.ts";
 import type { GrpcHeaders, GrpcStream } from "./transport.ts";
 
-export interface FetchStreamOptions {
-  /** Opens the connection's owner; called once, at once. */
-  readonly connect: () => Promise<FetchConnection>;
+export interface CallStreamOptions {
+  /** Opens the connection; called once, at once. */
+  readonly connect: (signal: AbortSignal) => Promise<Connection>;
   readonly path: string;
   readonly headers: GrpcHeaders;
   readonly signal: AbortSignal;
   readonly clock: Clock;
 }
 
-/**
- * {@link GrpcStream} on a `fetch` whose request body goes on while the answer comes. Trailers do not reach us: a status after
- * the first message looks like an end without one.
- */
-export class FetchStream implements GrpcStream {
+/** {@link GrpcStream} whose request goes on while the answer comes. */
+export class CallStream implements GrpcStream {
   readonly opened: Promise<void>;
-  readonly #options: FetchStreamOptions;
+  readonly #options: CallStreamOptions;
   readonly #body = new RequestBody();
   readonly #abort = new AbortController();
   readonly #frames = new GrpcFrameReader();
   readonly #onAbort = () => this.#fail(closed("the call was cancelled"));
-  #connection: FetchConnection | null = null;
+  #connection: Connection | null = null;
   #liveness: Liveness | null = null;
-  #reader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  #answer: Answer | null = null;
   /** Why it is over; null while it is not. Whatever fails after that is a consequence. */
   #end: GrpcError | "complete" | null = null;
   #closed: Promise<void> | null = null;
 
-  constructor(options: FetchStreamOptions) {
+  constructor(options: CallStreamOptions) {
     this.#options = options;
     options.signal.addEventListener("abort", this.#onAbort, { once: true });
     this.opened = this.#open();
@@ -53,13 +50,14 @@ export class FetchStream implements GrpcStream {
         if (this.#end !== null) throw this.#end;
         const message = this.#frames.next();
         if (message !== null) return message;
-        const { done, value } = await this.#reader!.read();
-        if (done && this.#end === null) {
+        const chunk = await this.#answer!.read();
+        if (chunk !== null) {
+          this.#liveness!.heard();
+          this.#frames.add(chunk);
+        } else if (this.#end === null) {
+          checkTrailers(this.#answer!);
           this.#frames.end();
           this.#end = "complete";
-        } else if (!done) {
-          this.#liveness!.heard();
-          this.#frames.add(value);
         }
       }
     } catch (error) {
@@ -74,22 +72,20 @@ export class FetchStream implements GrpcStream {
   async #open(): Promise<void> {
     const { connect, path, headers, signal, clock } = this.#options;
     try {
-      signal.throwIfAborted();
-      const connection = this.#connection = await connect();
+      if (signal.aborted) throw closed("the call was cancelled");
+      const connection = this.#connection = await connect(this.#abort.signal);
       if (this.#end !== null) throw this.#end;
-      const answer = connection.post(path, headers, this.#body.stream, this.#abort.signal);
+      const answer = connection.post(path, headers, this.#body, this.#abort.signal);
       this.#liveness = new Liveness({
         clock,
         probe: (probeSignal) => connection.probe(probeSignal),
         onDead: (death) => this.#fail(deadError(death)),
       });
-      const response = await answer;
+      this.#answer = await answer;
       this.#liveness.heard();
-      this.#reader = response.body?.getReader() ?? null;
-      checkAnswer(response);
-      if (this.#reader === null) this.#end ??= "complete";
+      checkAnswer(this.#answer);
     } catch (error) {
-      throw this.#fail(asGrpcError(error, signal.aborted));
+      throw this.#fail(asGrpcError(error));
     }
   }
 
@@ -104,10 +100,10 @@ export class FetchStream implements GrpcStream {
 
   async #close(): Promise<void> {
     this.#options.signal.removeEventListener("abort", this.#onAbort);
-    // Both are needed: without the end of its body the runtime keeps the connection open.
+    // `fetch` needs both, the abort and the end of the body: with one alone the connection stays open.
     this.#fail(closed("the call was closed"));
-    await this.opened.catch(() => {});
-    await this.#reader?.cancel().catch(() => {});
+    await this.opened.catch(() => {}); // Told to whoever waited for it.
+    await this.#answer?.cancel();
     await this.#liveness?.stop();
     this.#connection?.close();
   }
@@ -127,9 +123,8 @@ function deadError(death: Death): GrpcError {
     });
 }
 
-function asGrpcError(error: unknown, cancelled = false): GrpcError {
+function asGrpcError(error: unknown): GrpcError {
   if (error instanceof GrpcError) return error;
-  if (cancelled) return closed("the call was cancelled");
   // After the headers: the original's transport knows no more about it either, and calls it Unknown.
   const message = error instanceof Error ? error.message : String(error);
   return new GrpcError("GRPC_CONNECTION_LOST", { code: "Unknown", message }, { cause: error });
