@@ -10,7 +10,8 @@ const LINE_WITHIN_MS = 5_000;
 export interface ProxyProcessOptions {
   /** The workload the proxy speaks for; it binds to the workload's address. */
   readonly workload: TestWorkload;
-  readonly meshFile: string;
+  /** null: the mesh comes from elsewhere. */
+  readonly meshFile: string | null;
   readonly caFolder: string;
   /** Added to the environment; undefined takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -67,7 +68,7 @@ export class ProxyProcess implements AsyncDisposable {
         DENO_TLS_CA_STORE: "",
         PROXY_MODE: "dedicated",
         PROXY_WORKLOAD_INFO: `${workload.namespace}/${workload.name}/${workload.serviceAccount}`,
-        LOCAL_XDS_PATH: options.meshFile,
+        LOCAL_XDS_PATH: options.meshFile ?? undefined,
         XDS_ADDRESS: "",
         FAKE_CA: "true",
         FAKE_CA_DIR: options.caFolder,

@@ -37,6 +37,46 @@ export interface XdsResource {
   readonly services: readonly string[];
 }
 
+/** A mesh in the words of a mesh file, with what is usual left out. */
+export interface ShortMesh {
+  /** A name is needed; namespace `ns`, uid `c//Pod/<namespace>/<name>`, HBONE. */
+  readonly workloads?: readonly Record<string, unknown>[] | undefined;
+  /** A host name is needed; namespace `ns`, port 80 → 8080, no VIP. */
+  readonly services?: readonly Record<string, unknown>[] | undefined;
+  /** A name is needed; namespace `ns`, for all of it; denies what its rules match, and it has none. */
+  readonly policies?: readonly Record<string, unknown>[] | undefined;
+}
+
+/** Fills short forms up to what a mesh file needs; the resources in its order of kinds. */
+export function shortResources(mesh: ShortMesh): XdsResource[] {
+  const { workloads = [], services = [], policies = [] } = mesh;
+  return resourcesOf(JSON.stringify({
+    workloads: workloads.map((workload) => ({
+      uid: `c//Pod/${workload["namespace"] ?? "ns"}/${workload["name"]}`,
+      namespace: "ns",
+      workloadIps: [],
+      services: {},
+      protocol: "HBONE",
+      ...workload,
+    })),
+    services: services.map((service) => ({
+      name: String(service["hostname"]).split(".")[0],
+      namespace: "ns",
+      vips: [],
+      ports: { "80": 8080 },
+      ...service,
+    })),
+    policies: policies.map((policy) => ({
+      namespace: "ns",
+      scope: "Namespace",
+      action: "Deny",
+      dryRun: false,
+      rules: [],
+      ...policy,
+    })),
+  }));
+}
+
 /** Every resource of a mesh file's text (spec/xds-state-and-dns §4), in its order of kinds. */
 export function resourcesOf(meshFile: string): XdsResource[] {
   const { workloads, services, policies } = parseMeshFile(meshFile, { source: "test" });

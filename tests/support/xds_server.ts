@@ -162,7 +162,11 @@ export class XdsServer implements AsyncDisposable {
 
   /** Changes what is served, and tells whoever listens. */
   push({ set = [], remove = [], removePolicies = [] }: XdsPush): void {
-    for (const resource of set) this.#resources[resource.type].set(resource.name, resource);
+    for (const resource of set) {
+      const resources = this.#resources[resource.type];
+      resources.delete(resource.name); // What changed last comes last, as it was pushed.
+      resources.set(resource.name, resource);
+    }
     for (const name of remove) this.#resources.Address.delete(name);
     for (const name of removePolicies) this.#resources.Authorization.delete(name);
     this.#tellAll();
@@ -224,16 +228,19 @@ export class XdsServer implements AsyncDisposable {
   }
 
   /**
-   * Waits until a stream is open on which each type was asked for, everything has been said, and everything said has
-   * its reply.
+   * Waits until this many streams are open, each type was asked for on each, and everything said on them has its reply:
+   * whoever listens has made it his state.
    */
-  async settled(): Promise<void> {
+  async settled(streams = 1): Promise<void> {
     const isSettled = () => {
-      const stream = this.openStreams.at(-1);
-      return stream !== undefined && TYPES.every((type) => stream.subscriptions.has(type)) &&
-        this.said.every((said) => said.stream !== stream.number || said.reply !== null);
+      const open = this.openStreams;
+      return open.length >= streams &&
+        open.every(({ subscriptions }) => TYPES.every((type) => subscriptions.has(type))) &&
+        open.every(({ number }) =>
+          this.said.every(({ stream, reply }) => stream !== number || reply !== null)
+        );
     };
-    await this.until(isSettled, "everything said is answered");
+    await this.until(isSettled, `${streams} streams have answered everything`);
   }
 
   /** Waits for something about this server; the error tells what it has heard. */

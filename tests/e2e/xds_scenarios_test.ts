@@ -1,0 +1,111 @@
+// The files of tests/scenarios, played to the real client of the control plane and the store that it fills.
+import { SystemClock } from "../../src/base/system_clock.ts";
+import type { KnownService, MeshView } from "../../src/state/mesh_view.ts";
+import { MeshStore } from "../../src/state/mesh_store.ts";
+import { serviceKey } from "../../src/state/resources.ts";
+import { nodeIdentity } from "../../src/xds/node_identity.ts";
+import { XdsClient } from "../../src/xds/xds_client.ts";
+import {
+  type MeshSummary,
+  playScenario,
+  readScenario,
+  type ScenarioClient,
+} from "../support/xds_scenario.ts";
+import type { XdsServer } from "../support/xds_server.ts";
+
+const FOLDER = new URL("../scenarios/", import.meta.url);
+
+/** Client and store as the program joins them. */
+class ClientAndStore implements ScenarioClient {
+  isReady = false;
+  readonly terminations: string[] = [];
+  readonly messages: string[] = [];
+  readonly log: string[] = [];
+  readonly woken: string[] = [];
+  readonly #clock = new SystemClock();
+  readonly #store: MeshStore;
+  readonly #client: XdsClient;
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>;
+
+  constructor({ address }: XdsServer, { onDemand }: { readonly onDemand: boolean }) {
+    const clock = this.#clock;
+    const node = {
+      instanceIp: "10.0.0.250",
+      podName: "zt",
+      podNamespace: "ns",
+      nodeName: "node-1",
+      metadata: new Map(),
+      jsonMetadata: new Map(),
+    };
+    this.#store = new MeshStore({ clock, onChange: () => {} });
+    this.#client = new XdsClient({
+      settings: {
+        address,
+        root: { kind: "system" },
+        altHostname: null,
+        token: null,
+        clusterId: "Kubernetes",
+        headers: [],
+      },
+      node: nodeIdentity(node),
+      sink: this.#store,
+      clock,
+      log: (level, _scope, message) => void this.log.push(`${level} ${message}`),
+      report: {
+        message: (typeUrl) => void this.messages.push(typeUrl.split(".").at(-1)!),
+        terminated: (reason) => void this.terminations.push(reason),
+      },
+      onDemand,
+      onReady: () => this.isReady = true,
+      onApplied: () => {},
+    });
+    this.#running = this.#client.run(this.#stopping.signal);
+  }
+
+  state(): MeshSummary {
+    const { workloads, services, policies }: MeshView = this.#store.state;
+    return {
+      workloads: workloads.map(({ uid }) => uid),
+      services: Object.fromEntries(
+        services.map((known) => [serviceKey(known.service), endpointsOf(known)]),
+      ),
+      policies: policies.map(({ namespace, name }) => `${namespace}/${name}`),
+    };
+  }
+
+  demand(key: string): void {
+    this.#client.want(key, () => {
+      this.woken.push(`${key}, ${this.#store.state.workloads.length} workloads known`);
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    this.#store.close();
+  }
+}
+
+function endpointsOf({ endpoints }: KnownService): string[] {
+  return [...endpoints.values()].map(({ workload, ports, healthy }) => {
+    const map = [...ports].map(([service, target]) => `${service}→${target}`).join();
+    return `${workload.uid} ${map}${healthy ? "" : " unhealthy"}`;
+  }).sort();
+}
+
+const scenarios = [...Deno.readDirSync(FOLDER)]
+  .filter(({ name }) => name.endsWith(".yaml"))
+  .map(({ name: file }) => ({
+    file,
+    ...readScenario(Deno.readTextFileSync(new URL(file, FOLDER))),
+  }))
+  .sort((a, b) => a.file < b.file ? -1 : 1);
+
+Deno.test.each(scenarios)("XdsClient, $file: $name", async (scenario) => {
+  await playScenario(scenario, (server, options) => new ClientAndStore(server, options));
+});
