@@ -1,6 +1,6 @@
 // Whoever changes a message and forgets the code is told so.
 import { assertEquals } from "@std/assert";
-import { generate, readGenerated, staleness } from "./generate.ts";
+import { staleness } from "./staleness.ts";
 
 const FRESH = new Map([["messages.js", "code"], ["messages.d.ts", "types"]]);
 
@@ -28,13 +28,45 @@ Deno.test.each([
   assertEquals(staleness(FRESH, (name) => files.get(name) ?? null), expected);
 });
 
-Deno.test("generate() gives what lies in src/proto/, the same each time", async () => {
-  const generated = await generate();
-  assertEquals([...generated.keys()], ["messages.js", "messages.d.ts"]);
-  assertEquals(staleness(generated, readGenerated), null);
-  assertEquals(await generate(), generated);
+/** Runs the generator as the tasks do: with its own lock file, which must already name all it needs. */
+async function runGenerator(...args: readonly string[]): Promise<{ code: number; said: string }> {
+  const here = (name: string) => new URL(name, import.meta.url).pathname;
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      "--no-config",
+      `--lock=${here("deno.lock")}`,
+      "--frozen",
+      here("generate.ts"),
+      ...args,
+    ],
+    env: { NO_COLOR: "1" },
+  });
+  const { code, stderr } = await command.output();
+  return { code, said: new TextDecoder().decode(stderr).trim() };
+}
+
+Deno.test("generate.ts --check finds src/proto/ fresh", async () => {
+  assertEquals(await runGenerator("--check"), { code: 0, said: "" });
 });
 
-Deno.test("readGenerated() is null where there is no file", () => {
-  assertEquals(readGenerated("no such file.js"), null);
+Deno.test("generate.ts writes the same each time, and --check notices a changed byte", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const first = await runGenerator(`${folder}/`);
+    assertEquals(first, { code: 0, said: "" });
+    assertEquals(await runGenerator("--check", `${folder}/`), { code: 0, said: "" });
+    const types = `${folder}/messages.d.ts`;
+    const text = await Deno.readTextFile(types);
+    await Deno.writeTextFile(types, text.replace("readonly uid: string", "readonly uid: number"));
+    assertEquals(await runGenerator("--check", `${folder}/`), {
+      code: 1,
+      said:
+        "src/proto/messages.d.ts is stale: proto/*.proto or the generator changed; run `deno task proto`",
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
