@@ -22,6 +22,7 @@ import { requirePermissions } from "./permissions.ts";
 import { looksUpHosts, needsOf, type Plan, type ProxyPlan } from "./plan.ts";
 import { type Planes, planesHere, planesInWorker } from "./planes.ts";
 import type { HostResolver } from "./dns/host_resolver.ts";
+import { explainHandler } from "./explain.ts";
 import { openHostLookup } from "./host_lookup.ts";
 import { MeshFeed } from "./mesh_feed.ts";
 import { MeshMetrics } from "./telemetry/mesh_metrics.ts";
@@ -146,6 +147,11 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
       logger,
       configDump: () => configDump({ plan, router: feed.router, sources, build, planes }),
       requestShutdown: options.requestStop,
+      explain: explainHandler({
+        router: feed.router,
+        locals: plan.proxies.map(({ local }) => local),
+        nodeName: config.nodeName,
+      }),
     }),
   });
 

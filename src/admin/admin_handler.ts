@@ -12,6 +12,8 @@ export interface AdminOptions {
   readonly configDump: () => ConfigDump;
   /** Starts the shutdown; returns at once, and may be called again. */
   readonly requestShutdown: () => void;
+  /** Says what would happen to a connection (ours). */
+  readonly explain: HttpHandler;
 }
 
 const NO_PPROF = "this runtime cannot deliver pprof profiles";
@@ -23,6 +25,7 @@ export function adminHandler(options: AdminOptions): HttpHandler {
       textResponse(200, renderConfigDump(options.configDump()), "application/json"),
     "/logging": loggingHandler(options.logger),
     "/quitquitquit": ({ method }) => quit(method, options),
+    "/debug/route": options.explain,
     "/debug/pprof/profile": () => textResponse(500, NO_PPROF, null),
     "/debug/pprof/heap": () => textResponse(500, NO_PPROF, null),
     "/debug/pprof/heap/profiling": () => textResponse(500, NO_PPROF, null),

@@ -7,6 +7,7 @@ const COMMANDS: readonly { readonly path: string; readonly about: string }[] = [
   { path: "quitquitquit", about: "shut down the server (POST)" },
   { path: "config_dump", about: "dump the present configuration and state" },
   { path: "logging", about: "query or change log levels (POST)" },
+  { path: "debug/route", about: "what would happen to a connection, and why" },
 ];
 
 export function renderIndexPage(): string {

@@ -68,6 +68,7 @@ const admin: MakeHandler = (logger, shutdowns) =>
       policies: [],
       certificates: [],
     }),
+    explain: () => new Response("explained\n"),
     requestShutdown: () => void shutdowns.count++,
   });
 
@@ -247,6 +248,7 @@ Deno.test("GET / lists the endpoints as relative links", async () => {
     "quitquitquit",
     "config_dump",
     "logging",
+    "debug/route",
   ]);
   assertMatch(body, /<title>Ztunnel Admin<\/title>/);
 });
