@@ -701,6 +701,44 @@ Deno.test("decodeAddress() gives equal parts once, and one string for name and u
   assertEquals(otherwise.kind === "workload" && otherwise.workload.uid, "uid");
 });
 
+Deno.test("decodeAddress() keeps parts apart that differ in one thing only", () => {
+  const named = (namespace: string, hostname: string, hboneMtlsPort = 1) =>
+    workloadOf({ waypoint: { hostname: { namespace, hostname }, hboneMtlsPort } }).waypoint;
+  const at = (network: string, address: Uint8Array, hboneMtlsPort = 1) =>
+    workloadOf({ waypoint: { address: { network, address }, hboneMtlsPort } }).waypoint;
+  const backing = (
+    name: string,
+    servicePort: number,
+    targetPort: number,
+  ) => [...workloadOf({ services: { [name]: { ports: [{ servicePort, targetPort }] } } }).services];
+  const place = (region: string, zone: string, subzone: string) =>
+    workloadOf({ locality: { region, zone, subzone } }).locality;
+  const policies = (...names: string[]) =>
+    workloadOf({ authorizationPolicies: names }).authorizationPolicies;
+  const other = new Uint8Array([10, 0, 0, 2]);
+  const groups: readonly (readonly unknown[])[] = [
+    [named("a", "b"), named("ab", ""), named("", "ab"), named("a", "c"), named("a", "b", 2)],
+    [at("n", IP), at("m", IP), at("n", other), at("n", IP, 2), at("", IP)],
+    [
+      backing("n/h", 80, 81),
+      backing("n/h", 80, 82),
+      backing("n/h", 8, 81),
+      backing("n/i", 80, 81),
+      backing("n/h80>81,", 80, 81),
+    ],
+    [place("a", "b", "c"), place("ab", "", "c"), place("a", "bc", ""), place("", "ab", "c")],
+    [policies("a", "b"), policies("ab"), policies("b", "a"), policies("a"), policies("a1:b")],
+  ];
+  for (const group of groups) {
+    const texts = group.map((value) =>
+      JSON.stringify(value, (_, part) => part instanceof Map ? [...part] : part)
+    );
+    assertEquals(new Set(texts).size, group.length);
+  }
+  assertEquals(backing("n/h", 80, 82), [["n/h", new Map([[80, 82]])]]);
+  assertEquals(named("ab", ""), { kind: "hostname", namespace: "ab", hostname: "", port: 1 });
+});
+
 Deno.test("decodeAddress() keeps nothing of the payload", () => {
   const bytes = bytesOf(WORKLOAD_SAMPLE);
   const before = decodeAddress(bytes);
