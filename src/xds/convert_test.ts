@@ -726,6 +726,11 @@ Deno.test("decodeAddress() keeps parts apart that differ in one thing only", () 
       backing("n/i", 80, 81),
       backing("n/h80>81,", 80, 81),
     ],
+    [
+      [...workloadOf({ services: { "n/a": {}, "n/b": {} } }).services.keys()],
+      [...workloadOf({ services: { "n/an/b": {} } }).services.keys()],
+    ],
+    [place("a", "b", "0:"), place("a1:b", "", "")],
     [place("a", "b", "c"), place("ab", "", "c"), place("a", "bc", ""), place("", "ab", "c")],
     [policies("a", "b"), policies("ab"), policies("b", "a"), policies("a"), policies("a1:b")],
   ];
