@@ -33,14 +33,17 @@ export class PolicyHold {
     return [];
   }
 
-  /** They were waited for: nobody waits for them again. */
-  settle(uid: string, policies: readonly string[]): void {
+  /** They were waited for: nobody waits for them again. False: that was known. */
+  settle(uid: string, policies: readonly string[]): boolean {
+    let isNew = false;
     for (const policy of policies) {
       const pair = pairOf(uid, policy);
       if (this.#settled.has(pair)) continue;
       if (this.#settled.size >= SETTLED_POLICIES_MAX) this.#settled.clear();
       this.#settled.add(pair);
+      isNew = true;
     }
+    return isNew;
   }
 }
 

@@ -231,7 +231,7 @@ export class StateRouter implements Router {
       needsPolicies: true,
       trace: null,
       decide: (look, workload) =>
-        this.#inboundRoute(workload, decidePlaintext(look, this.#settings, workload, question)),
+        this.#inboundRoute(decidePlaintext(look, this.#settings, workload, question)),
     }, done);
   }
 
@@ -300,7 +300,7 @@ export class StateRouter implements Router {
       needsPolicies: true,
       trace,
       decide: (look, workload) =>
-        this.#inboundRoute(workload, decideInbound(look, this.#settings, workload, question)),
+        this.#inboundRoute(decideInbound(look, this.#settings, workload, question)),
     }, done);
   }
 
@@ -315,9 +315,8 @@ export class StateRouter implements Router {
     return { generation: this.#generation, source, candidates, service, dependsOn };
   }
 
-  #inboundRoute(workload: Workload, decision: InboundDecision): InboundRoute | RouteError {
+  #inboundRoute(decision: InboundDecision): InboundRoute | RouteError {
     if (decision instanceof RouteError) return decision;
-    this.#reportUnknownPolicies(this.#state.policiesOf(workload));
     return { generation: this.#generation, ...decision };
   }
 
@@ -353,23 +352,31 @@ export class StateRouter implements Router {
       this.#demand(question, misses, this.#onDemand);
       return;
     }
-    if (needsPolicies && !question.wasHeld && !(outcome instanceof ProxyError)) {
+    if (needsPolicies && !(outcome instanceof ProxyError)) {
       const applied = this.#state.policiesOf(workload);
-      const pending = this.#hold.pending(workload, applied);
-      if (pending.length > 0) {
-        question.wasHeld = true;
-        this.#park(question, "unknown-policy", pending, POLICY_HOLD_MS, () => {
-          this.#hold.settle(workload.uid, pending);
-          const text = `no answer about policies within ${POLICY_HOLD_MS} ms: ${
-            pending.join(", ")
-          }`;
-          this.#log("warn", "ztunnel::state", text);
-          this.#advance(question);
-        });
-        return;
-      }
+      if (!question.wasHeld && this.#isHeld(question, workload, applied)) return;
+      this.#reportUnknownPolicies(applied);
     }
     question.settle(outcome, this.#clock);
+  }
+
+  /** Parks the question while a policy that its workload names may be on its way (§1.7). */
+  #isHeld<Value>(
+    question: Question<Value>,
+    workload: Workload,
+    applied: AppliedPolicies,
+  ): boolean {
+    const pending = this.#hold.pending(workload, applied);
+    if (pending.length === 0) return false;
+    question.wasHeld = true;
+    this.#park(question, "unknown-policy", pending, POLICY_HOLD_MS, () => {
+      if (this.#hold.settle(workload.uid, pending)) {
+        const text = `no answer about policies within ${POLICY_HOLD_MS} ms: ${pending.join(", ")}`;
+        this.#log("warn", "ztunnel::state", text);
+      }
+      this.#advance(question);
+    });
+    return true;
   }
 
   /** Asks the control plane for what was missed; then the question is decided once more (§1.9). */
