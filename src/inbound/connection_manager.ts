@@ -5,6 +5,7 @@ import { ProxyError } from "../base/errors.ts";
 import { Listed, Roster } from "../base/roster.ts";
 import { PolicyChanged } from "../hbone/errors.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
+import { RecentTouches } from "../hbone/recent_touches.ts";
 import { judge, type Verdict } from "../rbac/judge.ts";
 import type { Policy, PolicyInput } from "../rbac/policy.ts";
 import type { InboundRoute, PolicySelection } from "../seam/route.ts";
@@ -62,8 +63,8 @@ export class ConnectionManager {
   readonly #circles = new Map<string, Circle>();
   readonly #selectionKeys = new WeakMap<PolicySelection, string>();
   #watch: Cancel;
-  /** Generation of the last change of policies: an older route was compiled before it. */
-  #policiesChangedAt = -1;
+  /** By the changes of policies, for routes compiled before them. */
+  readonly #touches = new RecentTouches();
 
   constructor(parts: DataPlaneParts) {
     this.#parts = parts;
@@ -93,8 +94,8 @@ export class ConnectionManager {
       judge: () => {
         const verdict = judge(subject.route.policies, input);
         this.#logDecision(verdict);
-        // The route is older than a change that this registration came too late for.
-        if (subject.route.generation < this.#policiesChangedAt) this.#ask(circle);
+        // A change touched the route, and this registration came too late to be found by it.
+        if (this.#touches.isStale(subject.route)) this.#ask(circle);
         return verdict;
       },
       release: () => {
@@ -139,7 +140,7 @@ export class ConnectionManager {
 
   #onChange(change: StateChange): void {
     if (!change.policies) return;
-    this.#policiesChangedAt = change.generation;
+    this.#touches.note(change.generation, change.touched);
     for (const circle of [...this.#circles.values()]) this.#ask(circle);
   }
 

@@ -2,7 +2,10 @@
 import { assertEquals } from "@std/assert";
 import { DataPlaneWorld, SERVER_IP } from "../../tests/support/data_plane_world.ts";
 import { connectTo, HboneClient } from "../../tests/support/hbone_client.ts";
+import { ProxyError } from "../base/errors.ts";
 import { PERFECT_LINK } from "../net/memory/link_plan.ts";
+import type { PolicySelection } from "../seam/route.ts";
+import type { StateChange } from "../seam/router.ts";
 
 const APP = { ip: SERVER_IP, port: 8080 };
 const AUTHORITY = "10.0.0.2:8080";
@@ -181,3 +184,41 @@ Deno.test("ConnectionManager fails closed when the Router cannot say which polic
   world.clock.advance(60_000);
   assertEquals([plane.statsNow().connections, plane.statsNow().timers], [0, 0]);
 });
+
+Deno.test.each([
+  { name: "everything", touched: null, asks: 1 },
+  { name: "one of its policies", touched: ["p a/b", "p default/mine"], asks: 1 },
+  { name: "none of its policies", touched: ["p a/b"], asks: 0 },
+])(
+  "ConnectionManager asks again for a route from before a change of $name: $asks times (R3)",
+  async ({ touched, asks }) => {
+    const world = await DataPlaneWorld.create();
+    world.app(APP);
+    const { router } = world;
+    let change: (change: StateChange) => void = () => {};
+    router.onChange = (listener) => {
+      change = listener;
+      return { cancel() {} };
+    };
+    const policies: PolicySelection[] = [];
+    router.policies = (selection, done) => {
+      policies.push(selection);
+      return world.clock.after(0, () => done([]));
+    };
+    const ask = router.inbound.bind(router);
+    router.inbound = (question, done) =>
+      ask(question, (outcome) => {
+        if (outcome instanceof ProxyError) return done(outcome);
+        change({ generation: 8, policies: true, touched }); // As late as can be.
+        done({ ...outcome, generation: 7, dependsOn: ["n default", "p default/mine"] });
+      });
+    world.server();
+    const client = await HboneClient.connect(world);
+    const call = client.call(connectTo(AUTHORITY));
+    world.clock.advance(1);
+    assertEquals([call.status, policies.length], ["200", asks]);
+    call.stream!.reset(null);
+    world.clock.advance(1);
+    world.dispose();
+  },
+);

@@ -397,14 +397,31 @@ Deno.test("InboundTunnel states who, where from, and what was meant", async () =
   world.dispose();
 });
 
-Deno.test("InboundTunnel does not look up a source that came through another network's gateway", async () => {
-  const { world, events, client } = await serverWorld();
-  world.app(APP);
-  client.call(connectTo(AUTHORITY, { "x-forwarded-network": "network2" }));
-  world.clock.advance(1);
-  assertEquals(events.openedRecords[0]!.facts.source, null);
-  world.dispose();
-});
+Deno.test.each([
+  { header: "network2", known: false },
+  { header: "", known: false },
+  { header: "network1", known: true },
+  { header: "NETWORK1", known: true },
+  { header: null, known: true },
+])(
+  "InboundTunnel of network1 looks up a source of network $header by its address: $known",
+  async ({ header, known }) => {
+    const world = await DataPlaneWorld.create();
+    const { events } = world.server({ settings: { network: "network1" } });
+    const client = await HboneClient.connect(world);
+    world.app(APP);
+    const baggage = "k8s.cluster.name=c2,k8s.namespace.name=ns2,k8s.deployment.name=web," +
+      "service.name=web-svc,service.version=v3";
+    const network = header === null ? {} : { "x-forwarded-network": header };
+    client.call(connectTo(AUTHORITY, { baggage, ...network }));
+    world.clock.advance(1);
+    const { facts } = events.openedRecords[0]!;
+    assertEquals(facts.source?.name ?? null, known ? "client" : null);
+    assertEquals(facts.sourceBaggage!.workloadName, "web");
+    assertEquals(facts.sourceIdentity!.uri, identityOf(CLIENT).uri);
+    world.dispose();
+  },
+);
 
 Deno.test("InboundTunnel draws a trace id of its own for a header it cannot read", async () => {
   const { world, events, client } = await serverWorld();

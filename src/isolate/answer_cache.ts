@@ -2,10 +2,10 @@
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import type { Clock, Task } from "../base/clock.ts";
 import { ProxyError } from "../base/errors.ts";
+import { DEPENDENCIES_MAX, RecentTouches } from "../hbone/recent_touches.ts";
 import type { Dependencies } from "../seam/route.ts";
 import { RouteError, type StateChange } from "../seam/router.ts";
-import { DEPENDENCIES_MAX, DependencyIndex } from "./dependency_index.ts";
-import { RecentTouches } from "./recent_touches.ts";
+import { DependencyIndex } from "./dependency_index.ts";
 
 /** Who may wait for answers of one cache: more than a data plane may hold connections. */
 export const ANSWER_WAITERS_MAX = 131_072;

@@ -3,9 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import type { Cancel, Done } from "../base/channel.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
 import { VirtualClock } from "../base/virtual_clock.ts";
+import { DEPENDENCIES_MAX, RECENT_TOUCHES_MAX } from "../hbone/recent_touches.ts";
 import { ANSWER_WAITERS_MAX, AnswerCache, FORGOTTEN_EACH_MAX } from "./answer_cache.ts";
-import { DEPENDENCIES_MAX } from "./dependency_index.ts";
-import { RECENT_TOUCHES_MAX } from "./recent_touches.ts";
 
 interface Answer {
   readonly generation: number;

@@ -1,8 +1,6 @@
 // Which of the answers kept depend on what: so that a change forgets those it touched and no others.
+import { DEPENDENCIES_MAX } from "../hbone/recent_touches.ts";
 import type { Dependencies } from "../seam/route.ts";
-
-/** Dependencies of one answer that are looked after; one of more is forgotten at every change. */
-export const DEPENDENCIES_MAX = 64;
 
 /** Something kept, found again by each of its dependencies. */
 export interface Dependent {

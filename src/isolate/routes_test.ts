@@ -4,6 +4,7 @@ import type { Cancel, Done } from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
 import { SeededRandom } from "../base/random.ts";
 import { VirtualClock } from "../base/virtual_clock.ts";
+import { DEPENDENCIES_MAX } from "../hbone/recent_touches.ts";
 import type { Policy } from "../rbac/policy.ts";
 import type { Candidate, InboundRoute, Route } from "../seam/route.ts";
 import {
@@ -27,7 +28,6 @@ import {
 } from "./answer_codec.ts";
 import { MessageError } from "./errors.ts";
 import { QuestionDesk } from "./question_desk.ts";
-import { DEPENDENCIES_MAX } from "./dependency_index.ts";
 import { Questions, QUESTIONS_MAX, RemoteRouter } from "./remote_router.ts";
 import {
   CACHED_CANDIDATES_MAX,

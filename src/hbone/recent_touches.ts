@@ -1,7 +1,8 @@
-// What changes have touched while answers are on their way: whether one that arrives is stale already.
+// What changes of state have touched, and whether an answer from before them is stale.
 import type { Dependencies } from "../seam/route.ts";
-import { DEPENDENCIES_MAX } from "./dependency_index.ts";
 
+/** Dependencies of one answer that are looked at; one of more is stale after every change. */
+export const DEPENDENCIES_MAX = 64;
 /** Dependencies remembered; beyond, every answer from before is taken for stale. */
 export const RECENT_TOUCHES_MAX = 65_536;
 
