@@ -4,6 +4,8 @@ import { judge } from "../rbac/judge.ts";
 import { RouteError } from "../seam/router.ts";
 import { decideOutbound } from "./outbound_decision.ts";
 import { parseMeshFile } from "./mesh_file.ts";
+import { CompiledServices } from "./compiled_services.ts";
+import { Lookups } from "./lookups.ts";
 import { MeshState } from "./mesh_state.ts";
 import { resolveName } from "./names.ts";
 
@@ -29,12 +31,14 @@ Deno.test.each([
   { name: "orders.shop", hop: "HBONE 127.0.0.4:15008 127.0.0.4:8080" },
   { name: "legacy.shop", hop: "TCP 127.0.0.5:8080" },
 ])("examples/local.yaml leads from $name to its server", ({ name, hop }) => {
-  const settings = { network: "", clusterDomain: "cluster.local" };
+  const settings = { network: "", clusterDomain: "cluster.local", preferredNamespace: null };
   const ip = resolveName(state, settings, local, name, 4)!;
-  const decision = decideOutbound(state, { network: "", hbonePort: 15008 }, client, {
-    ip,
-    port: 80,
-  });
+  const decision = decideOutbound(
+    new Lookups(state),
+    { network: "", hbonePort: 15008 },
+    new CompiledServices(),
+    { source: client, sourceIp: client.ips[0]!, dialled: { ip, port: 80 } },
+  );
   if (decision instanceof RouteError) throw decision;
   const { hop: next } = decision.candidates[0]!;
   if (next.protocol === "NAMED" || next.protocol === "REFUSED") throw new Error(next.protocol);

@@ -111,7 +111,7 @@ export class TamperingRelay implements Disposable {
         noDelay: true,
       });
       for (const [from, to] of [[near, far], [far, near]] as const) {
-        from.on("data", (chunk) => {
+        from.on("data", (chunk: Uint8Array) => {
           for (let at = 0; at < chunk.length; at += pieceBytes) {
             to.write(chunk.subarray(at, at + pieceBytes));
           }

@@ -37,7 +37,7 @@ export class RelayedConnection {
 
   #pass(from: net.Socket, to: net.Socket, towards: Cut["towards"]): void {
     const isCut = this.#cut?.towards === towards;
-    from.on("data", (chunk) => {
+    from.on("data", (chunk: Uint8Array) => {
       if (this.wasCut) return;
       const left = isCut ? this.#cut!.afterBytes - this.passed[towards] : Infinity;
       this.passed[towards] += Math.min(left, chunk.length);
