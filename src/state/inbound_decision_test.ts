@@ -566,6 +566,15 @@ Deno.test("decideInbound() gives the policies of the namespace, the global and t
   });
 });
 
+Deno.test("decideInbound() applies a listed policy once it is known, and none before", () => {
+  const workloads = [`${SERVER}, authorizationPolicies: [default/x]`];
+  const names = (policies: readonly string[]) =>
+    route({ mesh: { workloads, policies }, authority: "10.0.0.2:1" })
+      .policies.map(({ name }) => name);
+  assertEquals(names([]), []);
+  assertEquals(names([policy("x", "default", "WorkloadSelector")]), ["x"]);
+});
+
 Deno.test("decideInbound() no longer applies a policy whose scope has become a selector", () => {
   const names = (scope: string) =>
     route({ mesh: { policies: [policy("p", "default", scope)] }, authority: "10.0.0.2:1" })

@@ -969,6 +969,86 @@ Deno.test.each([
   },
 );
 
+/** The port examples of spec/xds-state-and-dns §3.9, and what else the port rules say. */
+Deno.test.each<
+  {
+    name: string;
+    ports: string;
+    own: string;
+    tunnel?: string;
+    port: number;
+    standard: number | null;
+    waypoint: number | null;
+  }
+>([
+  {
+    name: "its own map",
+    ports: "{ 80: 0 }",
+    own: "{ 80: 9090 }",
+    port: 80,
+    standard: 9090,
+    waypoint: 9090,
+  },
+  {
+    name: "the service's target",
+    ports: "{ 80: 8080 }",
+    own: "{}",
+    port: 80,
+    standard: 8080,
+    waypoint: 8080,
+  },
+  {
+    name: "a tunnel with a port, where the target is 0",
+    ports: "{ 80: 0 }",
+    own: "{}",
+    tunnel: "{ protocol: PROXY, port: 15088 }",
+    port: 80,
+    standard: null,
+    waypoint: 80,
+  },
+  {
+    name: "a tunnel with a port, where the service lacks it",
+    ports: "{ 80: 80 }",
+    own: "{}",
+    tunnel: "{ protocol: NONE, port: 15088 }",
+    port: 81,
+    standard: null,
+    waypoint: 81,
+  },
+  {
+    name: "a tunnel without a port",
+    ports: "{ 80: 0 }",
+    own: "{}",
+    tunnel: "{ protocol: PROXY }",
+    port: 80,
+    standard: null,
+    waypoint: null,
+  },
+  { name: "nothing", ports: "{ 80: 80 }", own: "{}", port: 81, standard: null, waypoint: null },
+  {
+    name: "its own map, where the service lacks the port",
+    ports: "{}",
+    own: "{ 81: 8181 }",
+    tunnel: "{ protocol: NONE }",
+    port: 81,
+    standard: null,
+    waypoint: 8181,
+  },
+])(
+  "eligibleEndpoints() takes the port from $name",
+  ({ ports, own, tunnel, port, standard, waypoint }) => {
+    const more = tunnel === undefined ? "" : `, applicationTunnel: ${tunnel}`;
+    const state = meshState({
+      workloads: [`uid: w, workloadIps: [10.0.0.1], services: { ns1/example.com: ${own} }${more}`],
+      services: [`ports: ${ports}`],
+    });
+    const service = state.serviceByIp("", "127.0.0.3", null)!;
+    const target = (mode: "standard" | "waypoint") =>
+      eligibleEndpoints(state.workloadByUid("source")!, service, port, mode)[0]?.targetPort ?? null;
+    assertEquals([target("standard"), target("waypoint")], [standard, waypoint]);
+  },
+);
+
 interface Names {
   readonly outer: readonly string[];
   readonly inner: readonly string[] | null;
