@@ -19,6 +19,7 @@ import type { Keepalive, Listener } from "../../src/net/network.ts";
 import type { CertifiedKey } from "../../src/tls/certificate.ts";
 import { FixedCertificates, meshIdentity } from "../support/fixed_certificates.ts";
 import { NotedEvents } from "../support/data_plane_world.ts";
+import { GatewayPeer } from "../support/gateway_peer.ts";
 import type { ConnectionFacts } from "../../src/seam/events.ts";
 import { Draws } from "./draws.ts";
 import { Party, type PartyScript } from "./party.ts";
@@ -31,8 +32,10 @@ import {
   PLAIN_HOST,
   probePlan,
   type Scenario,
+  type Way,
+  waysWith,
 } from "./scenario.ts";
-import { type Host, StaticRouter, UNROUTABLE_PORT } from "./static_router.ts";
+import { farAuthority, type Host, StaticRouter, UNROUTABLE_PORT } from "./static_router.ts";
 
 /** Virtual time in which everything undisturbed must have ended. */
 const CONVERSATIONS_MS_MAX = 1_800_000;
@@ -58,9 +61,17 @@ export const HOSTS: readonly Host[] = Array.from({ length: MESHED_HOSTS + 1 }, (
   plain: index === MESHED_HOSTS,
 }));
 
-/** What takes promises to make, made before any run: two certificates per host. */
+/** Between the networks: it knows where hosts are, and nobody's octets. */
+const GATEWAY = {
+  ip: "10.0.0.100",
+  peer: { ip: "10.0.0.100", port: 15008 },
+  identity: meshIdentity("istio-system", "gateway"),
+};
+
+/** What takes promises to make, made before any run: two certificates per host, and the gateway's. */
 export interface Materials {
   readonly certificates: readonly (readonly [CertifiedKey, CertifiedKey])[];
+  readonly gateway: CertifiedKey;
 }
 
 export async function prepareMaterials(): Promise<Materials> {
@@ -71,7 +82,7 @@ export async function prepareMaterials(): Promise<Materials> {
   for (const { identity } of HOSTS) {
     certificates.push([await ca.issue(identity, validity), await ca.issue(identity, validity)]);
   }
-  return { certificates };
+  return { certificates, gateway: await ca.issue(GATEWAY.identity, validity) };
 }
 
 /** What a run did, to be added up and compared. */
@@ -81,6 +92,9 @@ export interface RunReport {
   readonly conversations: number;
   /** Conversations that nothing disturbed, and whose every octet arrived. */
   readonly wholeConversations: number;
+  /** Those of them that went through the gateway, and those to a workload known by name. */
+  readonly wholeDouble: number;
+  readonly wholeNamed: number;
   readonly payloadBytes: number;
   readonly virtualMs: number;
 }
@@ -110,7 +124,9 @@ interface Conversation {
   /** The dial failed: there is nothing else to wait for on the client's side. */
   dialError: ProxyError | null;
   accepted: boolean;
-  /** The most octets that were written and not yet received, per direction. */
+  /** Tunnels of it that were stalled. */
+  stalls: number;
+  /** The most octets that were written and not yet received, per direction, while none could get lost. */
   readonly underWay: { toServer: number; toClient: number };
 }
 
@@ -133,6 +149,8 @@ class Run {
   readonly #conversations: Conversation[] = [];
   readonly #listeners: Listener[] = [];
   readonly #networks = new Map<string, MemoryNetwork>();
+  readonly #ways: readonly Way[];
+  #gateway!: GatewayPeer;
   readonly #stalled = new Set<Link>();
   /** Hosts whose 15008 cannot be reached now. */
   readonly #walls = new Map<string, ConnectFate>();
@@ -154,11 +172,15 @@ class Run {
     });
     this.#router = new StaticRouter(this.#clock, draws, HOSTS, {
       deniedPorts: scenario.conversations.filter(({ kind }) => kind === "denied").map(portOf),
+      gateway: GATEWAY,
+      wayOf: (port) => this.#conversations[port - FIRST_PORT]?.plan.way ?? "direct",
     });
+    this.#ways = waysWith(scenario.http2.streamWindowBytes!);
   }
 
   start(): void {
     for (let index = 0; index < MESHED_HOSTS; index++) this.#startPlane(index);
+    this.#startGateway();
     for (const plan of this.#scenario.conversations) this.#prepare(plan);
     this.#clock.runUntilIdle();
     assertEquals(this.#listeners.length, this.#conversations.length - this.#count("refused"));
@@ -199,7 +221,7 @@ class Run {
     for (const from of [...running, PLAIN_HOST]) {
       for (const to of running) {
         if (from === to) continue;
-        this.#prepare(probePlan(this.#conversations.length, from, to, this.#draws));
+        this.#prepare(probePlan(this.#conversations.length, from, to, this.#ways, this.#draws));
       }
     }
     const probes = this.#conversations.slice(before);
@@ -221,6 +243,7 @@ class Run {
         `left in the data plane of ${host.name}`,
       );
     }
+    assertEquals(this.#gateway.spliced, 0, "streams left in the gateway");
     assertEquals(this.#fabric.pool.lent, 0, "blocks of the network still lent");
     this.#clock.advance(QUIET_MS);
     for (const { plane, host } of this.#planes) {
@@ -231,9 +254,11 @@ class Run {
         `left in the data plane of ${host.name} after ${QUIET_MS} ms of silence`,
       );
     }
+    assertEquals(this.#gateway.open, 0, "connections left in the gateway");
   }
 
   stop(): void {
+    this.#gateway.close();
     let stopped = 0;
     for (const { plane } of this.#planes) plane.stop(() => stopped++);
     for (const listener of this.#listeners) listener.close();
@@ -260,6 +285,8 @@ class Run {
       digest: this.#digest,
       conversations: this.#conversations.length,
       wholeConversations: whole.length,
+      wholeDouble: whole.filter(({ plan }) => plan.way === "double").length,
+      wholeNamed: whole.filter(({ plan }) => plan.way === "named").length,
       payloadBytes: this.#conversations.reduce(
         (sum, { client, server }) => sum + client.receivedBytes + server.receivedBytes,
         0,
@@ -306,6 +333,26 @@ class Run {
     this.#clock.runUntilIdle();
   }
 
+  #startGateway(): void {
+    this.#gateway = new GatewayPeer({
+      network: this.#fabric.network({ label: "gateway", ips: [GATEWAY.ip] }),
+      clock: this.#clock,
+      certificates: new FixedCertificates(this.#clock, this.#materials.gateway),
+      address: GATEWAY.peer,
+      targets: {
+        get: (authority) => {
+          const conversation = this.#conversations.find(({ plan }) =>
+            authorityOf(plan) === authority
+          );
+          const host = conversation && HOSTS[conversation.plan.to]!;
+          return host && { ip: host.ip, port: 15008 };
+        },
+      },
+      keepalive: KEEPALIVE,
+      http2: this.#scenario.http2,
+    });
+  }
+
   #network(label: string, host: Host, redirectPort?: number): MemoryNetwork {
     let network = this.#networks.get(label);
     if (network === undefined) {
@@ -334,7 +381,8 @@ class Run {
       clock: this.#clock,
       draws: this.#draws,
       onWrite: () => {
-        const { client, server } = conversation;
+        const { client, server, disturbed, graceUntilMs } = conversation;
+        if (disturbed || this.#clock.nowMs() >= graceUntilMs) return; // What is lost never arrives.
         underWay.toServer = Math.max(underWay.toServer, client.sentBytes - server.receivedBytes);
         underWay.toClient = Math.max(underWay.toClient, server.sentBytes - client.receivedBytes);
       },
@@ -362,6 +410,7 @@ class Run {
       started: false,
       dialError: null,
       accepted: false,
+      stalls: 0,
       underWay,
     };
     this.#conversations.push(conversation);
@@ -419,17 +468,29 @@ class Run {
         return;
       }
       case "wall": {
-        const { ip } = HOSTS[disturbance.host]!;
+        const { host } = disturbance;
+        const { ip } = host === "gateway" ? GATEWAY : HOSTS[host]!;
         this.#walls.set(ip, disturbance.fate);
         this.#clock.after(disturbance.forMs, () => void this.#walls.delete(ip));
-        this.#disturbHosts(disturbance.host, null);
+        if (host === "gateway") this.#disturbGateway();
+        else this.#disturbHosts(host, null);
         return;
       }
+      case "gateway":
+        this.#disturbGateway();
+        this.#gateway.drop();
+        return;
       case "drain":
         this.#drain(this.#planes[disturbance.host]!, disturbance.deadlineMs);
         return;
       default:
         this.#disturbLink(disturbance);
+    }
+  }
+
+  #disturbGateway(): void {
+    for (const conversation of this.#conversations) {
+      if (conversation.plan.way === "double") this.#disturbed(conversation);
     }
   }
 
@@ -441,8 +502,9 @@ class Run {
     const closed = new Set(closedRecords.map(({ record }) => record));
     const live = openedRecords.filter((record) =>
       record.facts.direction === "inbound" && !closed.has(record) &&
-      (record.facts.hboneAuthority ?? formatAddress(record.facts.destinationAddress)) ===
-        formatAddress(destination)
+      [formatAddress(destination), authorityOf(plan)].includes(
+        record.facts.hboneAuthority ?? formatAddress(record.facts.destinationAddress),
+      )
     );
     assertEquals(live.length, 0, `conversation ${plan.number} lives on although policy forbids it`);
   }
@@ -472,6 +534,12 @@ class Run {
     if (disturbance.kind !== "stall" || this.#stalled.has(link)) {
       for (const user of users) this.#disturbed(user);
     }
+    // Two tunnels wait in turn for what a third one brings.
+    for (const user of users) {
+      if (disturbance.kind === "stall" && ++user.stalls > 1 && user.plan.way === "double") {
+        this.#disturbed(user);
+      }
+    }
     if (disturbance.kind.startsWith("cut")) {
       this.#cut = true;
       if (link.server.port === 15008) this.#cutTunnels.add(link);
@@ -494,9 +562,12 @@ class Run {
   /** Conversations that a link carries or may carry. */
   #usersOf({ client, server }: Link): Conversation[] | null {
     if (server.port === 15008) {
-      return this.#conversations.filter(({ plan }) =>
-        HOSTS[plan.from]!.ip === client.ip && HOSTS[plan.to]!.ip === server.ip
-      );
+      return this.#conversations.filter(({ plan }) => {
+        const [from, to] = [HOSTS[plan.from]!.ip, HOSTS[plan.to]!.ip];
+        if (plan.way !== "double") return from === client.ip && to === server.ip;
+        return (from === client.ip && server.ip === GATEWAY.ip) ||
+          (client.ip === GATEWAY.ip && to === server.ip);
+      });
     }
     const user = server.port === 15080
       ? this.#conversations.find((each) => each.client.channel?.local.port === client.port)
@@ -559,7 +630,10 @@ class Run {
         [conversation.underWay.toClient, plan.server],
       ] as const
     ) {
-      assert(bytes <= this.#underWayBytesMax(script), `${name}: ${bytes} octets were under way`);
+      assert(
+        bytes <= this.#underWayBytesMax(script, plan.way),
+        `${name}: ${bytes} octets were under way`,
+      );
     }
     if (!disturbed && graceUntilMs === Infinity) {
       assertEquals([dialError, client.turnedAway], [null, false], `${name}: dial`);
@@ -635,11 +709,16 @@ class Run {
     }
   }
 
-  /** What three links, two streams and the buffers between may hold, and the write that was refused. */
-  #underWayBytesMax({ writeBytesMax }: PartyScript): number {
+  /**
+   * What three links, two streams and the buffers between may hold, and the write that was refused; through a gateway
+   * one link and two streams more.
+   */
+  #underWayBytesMax({ writeBytesMax }: PartyScript, way: Way): number {
     const { applicationLink, tunnelLink, http2 } = this.#scenario;
-    return writeBytesMax + 2 * applicationLink.capacityBytes + tunnelLink.capacityBytes +
-      2 * (http2.streamWindowBytes ?? 0) + 3 * DELIVER_BYTES_MAX;
+    const tunnelBytes = tunnelLink.capacityBytes + 2 * (http2.streamWindowBytes ?? 0) +
+      2 * DELIVER_BYTES_MAX;
+    return writeBytesMax + 2 * applicationLink.capacityBytes + DELIVER_BYTES_MAX +
+      (way === "double" ? 2 : 1) * tunnelBytes;
   }
 
   #count(kind: ConversationPlan["kind"]): number {
@@ -649,7 +728,8 @@ class Run {
   #drive(condition: () => boolean, withinMs: number): void {
     const limitMs = this.#clock.nowMs() + withinMs;
     while (!condition()) {
-      if (!this.#clock.advanceToNext(limitMs)) throw new Error(this.#stuck());
+      // The last turn of all may bring it about.
+      if (!this.#clock.advanceToNext(limitMs) && !condition()) throw new Error(this.#stuck());
     }
   }
 
@@ -672,6 +752,11 @@ class Run {
 
 function asksBySocks({ entry }: ConversationPlan): boolean {
   return entry === "socks" || entry === "socksByName";
+}
+
+/** What the CONNECT of a conversation through the gateway says. */
+function authorityOf(plan: ConversationPlan): string {
+  return farAuthority(HOSTS[plan.to]!, portOf(plan));
 }
 
 function portOf(plan: ConversationPlan): number {

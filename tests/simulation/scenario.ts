@@ -17,9 +17,16 @@ export const FIRST_PORT = 8_000;
  */
 export type ConversationKind = "whole" | "broken" | "refused" | "denied" | "unroutable";
 
+/**
+ * How the Router sends it: `direct`, `named` where the workload is known by name, `double` through the gateway of another
+ * network. Conversations that no outbound side carries are direct.
+ */
+export type Way = "direct" | "named" | "double";
+
 export interface ConversationPlan {
   readonly number: number;
   readonly kind: ConversationKind;
+  readonly way: Way;
   readonly from: number;
   readonly to: number;
   /** `plaintext`: from the host without a proxy, captured on its way in. */
@@ -36,12 +43,14 @@ export type Disturbance =
   | { readonly kind: "deny"; readonly atMs: number; readonly conversation: number }
   /** The leaf that a host began with is revoked, as the data plane of `by` learns. */
   | { readonly kind: "revoke"; readonly atMs: number; readonly host: number; readonly by: number }
-  /** New connections to a host's 15008 fail for a time. */
+  /** The gateway ends all it carries, and goes on. */
+  | { readonly kind: "gateway"; readonly atMs: number }
+  /** New connections to a host's 15008, or the gateway's, fail for a time. */
   | {
     readonly kind: "wall";
     readonly atMs: number;
     readonly forMs: number;
-    readonly host: number;
+    readonly host: number | "gateway";
     readonly fate: Exclude<ConnectFate, "accept">;
   }
   | {
@@ -77,13 +86,15 @@ export function drawScenario(seed: number, draws: Draws): Scenario {
     (_, number) => drawConversation(number, fine, draws),
   );
   const calm = draws.oneIn(3);
+  const streamWindowBytes = fine
+    ? draws.pick([1, 20, 65_535])
+    : draws.pick([700, 16_384, 65_535, 4_194_304]);
+  const ways = waysWith(streamWindowBytes);
   return {
     seed,
     timersPerTurn: draws.between(1, 4),
     http2: {
-      streamWindowBytes: fine
-        ? draws.pick([1, 20, 65_535])
-        : draws.pick([700, 16_384, 65_535, 4_194_304]),
+      streamWindowBytes,
       connectionWindowBytes: draws.pick([65_535, 65_535, 100_000, 16_777_216]),
       frameBytesMax: draws.pick([16_384, 1_048_576]),
     },
@@ -91,7 +102,7 @@ export function drawScenario(seed: number, draws: Draws): Scenario {
     spoofSource: draws.oneIn(2),
     applicationLink: drawLink(fine, draws),
     tunnelLink: drawLink(fine, draws),
-    conversations,
+    conversations: conversations.map((plan) => ({ ...plan, way: drawWay(plan, ways, draws) })),
     disturbances: calm ? [] : drawDisturbances(conversationCount, draws),
   };
 }
@@ -120,7 +131,27 @@ function drawLink(fine: boolean, draws: Draws): LinkPlan {
   };
 }
 
-function drawConversation(number: number, fine: boolean, draws: Draws): ConversationPlan {
+/** Which ways there are: an inner handshake through a window of some octets would take minutes. */
+export function waysWith(streamWindowBytes: number): readonly Way[] {
+  const narrow: readonly Way[] = ["direct", "direct", "named"];
+  return streamWindowBytes < 16_384 ? narrow : [...narrow, "double", "double"];
+}
+
+function drawWay(
+  { kind, entry, to }: Omit<ConversationPlan, "way">,
+  ways: readonly Way[],
+  draws: Draws,
+): Way {
+  if (kind === "unroutable" || entry === "plaintext") return "direct";
+  const way = draws.pick(ways);
+  return way === "double" && to === PLAIN_HOST ? "named" : way;
+}
+
+function drawConversation(
+  number: number,
+  fine: boolean,
+  draws: Draws,
+): Omit<ConversationPlan, "way"> {
   const kind = draws.pick<ConversationKind>([
     ...new Array<ConversationKind>(12).fill("whole"),
     ...new Array<ConversationKind>(5).fill("broken"),
@@ -187,7 +218,7 @@ function drawDisturbances(conversations: number, draws: Draws): Disturbance[] {
   const count = draws.between(1, 5);
   return Array.from({ length: count }, (): Disturbance => {
     const atMs = draws.below(ACTIVE_MS + 1_000);
-    switch (draws.below(14)) {
+    switch (draws.below(15)) {
       case 0:
       case 1:
       case 2:
@@ -214,11 +245,13 @@ function drawDisturbances(conversations: number, draws: Draws): Disturbance[] {
           kind: "wall",
           atMs: draws.oneIn(2) ? 0 : atMs,
           forMs: draws.between(1, 12_000),
-          host: draws.below(MESHED_HOSTS),
+          host: draws.oneIn(4) ? "gateway" : draws.below(MESHED_HOSTS),
           fate: draws.pick(["refuse", "unreachable", "vanish"]),
         };
       case 12:
         return { kind: "deny", atMs, conversation: draws.below(conversations) };
+      case 13:
+        return { kind: "gateway", atMs };
       default:
         return {
           kind: "drain",
@@ -235,12 +268,14 @@ export function probePlan(
   number: number,
   from: number,
   to: number,
+  ways: readonly Way[],
   draws: Draws,
 ): ConversationPlan {
   const script = { ...drawParty(true, draws), endsAfterPeer: false };
   return {
     number,
     kind: "whole",
+    way: from === PLAIN_HOST ? "direct" : draws.pick(ways),
     from,
     to,
     entry: from === PLAIN_HOST ? "plaintext" : draws.pick(["socks", "captured"]),

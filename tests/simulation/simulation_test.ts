@@ -22,17 +22,21 @@ Deno.test("Data planes carry every byte and keep nothing, whatever the seed does
   const seeds = onlySeed === undefined
     ? Array.from({ length: seedCount }, (_, index) => index + 1)
     : [Number(onlySeed)];
-  const sum = { conversations: 0, whole: 0, bytes: 0 };
+  const sum = { conversations: 0, whole: 0, double: 0, named: 0, bytes: 0 };
   for (const seed of seeds) {
     const report = run(seed);
     sum.conversations += report.conversations;
     sum.whole += report.wholeConversations;
+    sum.double += report.wholeDouble;
+    sum.named += report.wholeNamed;
     sum.bytes += report.payloadBytes;
   }
   assertEquals(seeds.length > 0, true);
   // Were most conversations disturbed, the test would hardly test.
   if (seeds.length >= 100) {
     assert(sum.whole * 3 > sum.conversations, `only ${sum.whole} of ${sum.conversations} whole`);
+    assert(sum.double * 10 > sum.whole, `only ${sum.double} of ${sum.whole} by the gateway`);
+    assert(sum.named * 10 > sum.whole, `only ${sum.named} of ${sum.whole} by name`);
     assert(sum.bytes > seeds.length * 50_000, `only ${sum.bytes} bytes moved`);
   }
 });

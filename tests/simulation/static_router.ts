@@ -3,7 +3,13 @@ import type { SocketAddress } from "../../src/base/address.ts";
 import type { Cancel, Done } from "../../src/base/channel.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Policy, PolicyMatch } from "../../src/rbac/policy.ts";
-import type { InboundRoute, PolicySelection, Route } from "../../src/seam/route.ts";
+import type {
+  Candidate,
+  InboundRoute,
+  NextHop,
+  PolicySelection,
+  Route,
+} from "../../src/seam/route.ts";
 import {
   type HostQuestion,
   type InboundQuestion,
@@ -16,6 +22,7 @@ import {
 import type { LocalWorkloadName, WorkloadFacts } from "../../src/seam/workload.ts";
 import type { SpiffeId } from "../../src/tls/spiffe_id.ts";
 import type { Draws } from "./draws.ts";
+import type { Way } from "./scenario.ts";
 
 /** A host of the table; with a proxy of its own unless `plain`. */
 export interface Host {
@@ -23,6 +30,17 @@ export interface Host {
   readonly name: string;
   readonly identity: SpiffeId;
   readonly plain: boolean;
+}
+
+/** How conversations cross to another network. */
+export interface Gateway {
+  readonly peer: SocketAddress;
+  readonly identity: SpiffeId;
+}
+
+/** The authority of a host's port behind the gateway. */
+export function farAuthority({ name }: Host, port: number): string {
+  return `${name}.far:${port}`;
 }
 
 /** A destination port nobody can be routed to. */
@@ -48,6 +66,8 @@ export class StaticRouter implements Router {
   readonly #draws: Draws;
   readonly #hosts: ReadonlyMap<string, Host>;
   readonly #listeners = new Set<(change: StateChange) => void>();
+  readonly #gateway: Gateway;
+  readonly #wayOf: (port: number) => Way;
   #generation = 1;
   #deniedPorts: readonly number[];
 
@@ -55,12 +75,18 @@ export class StaticRouter implements Router {
     clock: Clock,
     draws: Draws,
     hosts: readonly Host[],
-    options: { readonly deniedPorts: readonly number[] },
+    options: {
+      readonly deniedPorts: readonly number[];
+      readonly gateway: Gateway;
+      readonly wayOf: (port: number) => Way;
+    },
   ) {
     this.#clock = clock;
     this.#draws = draws;
     this.#hosts = new Map(hosts.map((host) => [host.ip, host]));
     this.#deniedPorts = options.deniedPorts;
+    this.#gateway = options.gateway;
+    this.#wayOf = options.wayOf;
   }
 
   /** A push of policies: no connection to these ports may live. */
@@ -103,14 +129,17 @@ export class StaticRouter implements Router {
     _family: 4 | 6,
     done: Done<string>,
   ): Cancel {
-    const host = [...this.#hosts.values()].find((each) => each.name === name);
-    const failure = new RouteError("NAME_NOT_RESOLVED", `no such name: ${name}`);
-    return this.#answer(() => done(host?.ip ?? failure));
+    return this.#resolve(name, done);
   }
 
   resolveHost({ hostname }: HostQuestion, done: Done<string>): Cancel {
-    const failure = new RouteError("NAME_NOT_RESOLVED", `no such name: ${hostname}`);
-    return this.#answer(() => done(failure));
+    return this.#resolve(hostname, done);
+  }
+
+  #resolve(name: string, done: Done<string>): Cancel {
+    const host = [...this.#hosts.values()].find((each) => each.name === name);
+    const failure = new RouteError("NAME_NOT_RESOLVED", `no such name: ${name}`);
+    return this.#answer(() => done(host?.ip ?? failure));
   }
 
   onChange(listener: (change: StateChange) => void): Cancel {
@@ -128,24 +157,52 @@ export class StaticRouter implements Router {
     if (to === undefined || destination.port === UNROUTABLE_PORT) {
       return new RouteError("NO_HEALTHY_UPSTREAM", "no healthy upstream");
     }
-    const authority = `${destination.ip}:${destination.port}`;
-    const peer: SocketAddress = { ip: to.ip, port: 15008 };
     return {
       generation: this.#generation,
       source: factsOf(from),
-      candidates: [{
-        weight: 1,
-        hop: to.plain
-          ? { protocol: "TCP", peer: destination }
-          : { protocol: "HBONE", peer, authority, expected: [to.identity] },
-        destination: factsOf(to),
-      }],
+      candidates: [{ weight: 1, hop: this.#hop(to, destination), destination: factsOf(to) }],
       service: null,
       dependsOn: [],
     };
   }
 
+  #hop(to: Host, destination: SocketAddress): Candidate["hop"] {
+    const { ip, port } = destination;
+    const expected = [to.identity];
+    const authority = `${ip}:${port}`;
+    const direct: NextHop = to.plain
+      ? { protocol: "TCP", peer: destination }
+      : { protocol: "HBONE", peer: { ip: to.ip, port: 15008 }, authority, expected };
+    switch (this.#wayOf(port)) {
+      case "direct":
+        return direct;
+      case "named":
+        return {
+          protocol: "NAMED",
+          hostname: to.name,
+          workloadUid: to.name,
+          family: 4,
+          hop: { ...direct, peer: { ip: "", port: direct.peer.port } },
+          authorityPort: port,
+        };
+      case "double":
+        return {
+          protocol: "DOUBLEHBONE",
+          peer: this.#gateway.peer,
+          authority: farAuthority(to, port),
+          expected: [this.#gateway.identity],
+          innerExpected: expected,
+        };
+    }
+  }
+
   #inboundRoute({ localIp, peerIp, authority }: InboundQuestion): InboundRoute | RouteError {
+    if (authority.kind === "hostname") {
+      const { hostname, port } = authority;
+      if (farAuthority(this.#hosts.get(localIp)!, port) === `${hostname}:${port}`) {
+        return this.#inboundRouteTo({ ip: localIp, port }, peerIp);
+      }
+    }
     if (authority.kind !== "address" || authority.address.ip !== localIp) {
       return new RouteError(
         "IP_MISMATCH",

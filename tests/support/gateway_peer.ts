@@ -5,6 +5,7 @@ import type { Cancel, Channel, ChannelHandler } from "../../src/base/channel.ts"
 import type { Clock } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import { Http2Connection } from "../../src/h2/connection.ts";
+import type { H2Limits } from "../../src/h2/options.ts";
 import type {
   H2Connection,
   H2ConnectionHandler,
@@ -12,7 +13,7 @@ import type {
   HeaderList,
 } from "../../src/h2/types.ts";
 import { Copy, type CopyCounters } from "../../src/net/copy.ts";
-import type { Listener, Network, SecureChannel } from "../../src/net/network.ts";
+import type { Keepalive, Listener, Network } from "../../src/net/network.ts";
 import type { CertificateSource } from "../../src/tls/certificate.ts";
 
 export interface GatewayOptions {
@@ -22,7 +23,10 @@ export interface GatewayOptions {
   /** Where it listens. */
   readonly address: SocketAddress;
   /** Where the services behind it are, by the CONNECT's authority; others get 503. */
-  readonly targets: ReadonlyMap<string, SocketAddress>;
+  readonly targets: Pick<ReadonlyMap<string, SocketAddress>, "get">;
+  /** On its TCP connections, both sides: it sends no PING. Default: none. */
+  readonly keepalive?: Keepalive;
+  readonly http2?: Partial<H2Limits>;
   /** Dials from here; null leaves it to the kernel. */
   readonly sourceIp?: string;
 }
@@ -47,15 +51,25 @@ export class GatewayPeer {
 
   constructor(options: GatewayOptions, onListening: () => void = () => {}) {
     this.#options = options;
-    const { network, certificates, address } = options;
-    network.listen(address, { backlog: 64, keepalive: null }, (channel) => {
+    const { network, certificates, address, keepalive = null } = options;
+    network.listen(address, { backlog: 64, keepalive }, (channel) => {
       const handshake = network.secureServer(
         channel,
         { certificates, timeoutMs: 60_000 },
         (outcome) => {
           this.#pending.delete(handshake);
           if (outcome instanceof ProxyError) return;
-          this.connections.push(new GatewayConnection(outcome, this, options.clock, this.#pool));
+          this.connections.push(
+            new GatewayConnection(this, (handler) =>
+              new Http2Connection({
+                side: "server",
+                transport: outcome,
+                handler,
+                clock: options.clock,
+                pool: this.#pool,
+                ...options.http2 === undefined ? {} : { limits: options.http2 },
+              })),
+          );
         },
       );
       this.#pending.add(handshake);
@@ -78,6 +92,11 @@ export class GatewayPeer {
 
   close(): void {
     this.#listener?.close();
+    this.drop();
+  }
+
+  /** Ends all it carries, as its restart would. */
+  drop(): void {
     for (const step of this.#pending) step.cancel();
     this.#pending.clear();
     for (const { h2 } of this.connections) h2.abort(null);
@@ -96,7 +115,11 @@ export class GatewayPeer {
     if (this.answer !== null || target === undefined) return refuse(stream, this.answer ?? 503);
     const dial = this.#options.network.dial(
       target,
-      { timeoutMs: 10_000, keepalive: null, sourceIp: this.#options.sourceIp ?? null },
+      {
+        timeoutMs: 10_000,
+        keepalive: this.#options.keepalive ?? null,
+        sourceIp: this.#options.sourceIp ?? null,
+      },
       (outcome) => {
         this.#pending.delete(dial);
         if (outcome instanceof ProxyError) return refuse(stream, 503);
@@ -162,15 +185,9 @@ export class GatewayConnection implements H2ConnectionHandler {
   goAways = 0;
   readonly #gateway: GatewayPeer;
 
-  constructor(channel: SecureChannel, gateway: GatewayPeer, clock: Clock, pool: BlockPool) {
+  constructor(gateway: GatewayPeer, open: (handler: H2ConnectionHandler) => H2Connection) {
     this.#gateway = gateway;
-    this.h2 = new Http2Connection({
-      side: "server",
-      transport: channel,
-      handler: this,
-      clock,
-      pool,
-    });
+    this.h2 = open(this);
   }
 
   onRequest(stream: H2Stream, headers: HeaderList): void {
