@@ -5,8 +5,8 @@ const CLIENT_IP = "10.99.0.1";
 const SERVER_IP = "10.99.0.2";
 const PACKAGE = "Debian's iproute2 and iptables";
 const CAPTURE_PORT = 15001;
-/** `bench-PID-N-client`: the process that made it, so that what a killed one left is known. */
-const NAME = /^bench-(\d+)-\d+-(?:client|server)$/;
+/** `bench-PID-N-client`, `-server` or `-alone`: the process that made it, so that what a killed one left is known. */
+const NAME = /^bench-(\d+)-\d+-(?:client|server|alone)$/;
 
 /** SO_MARK of the proxies' own packets, which the redirect leaves alone. */
 export const PACKET_MARK = 1337;
@@ -91,6 +91,35 @@ export class NamespacePair implements AsyncDisposable {
     for (const name of this.#names) {
       if (existing.includes(name)) await ip("netns", "del", name);
     }
+  }
+}
+
+/** A namespace with loopback alone: for programs whose ports are fixed. */
+export class LoneNamespace implements AsyncDisposable {
+  /** To be put before a program that is to run in there. */
+  readonly within: readonly string[];
+  readonly #name: string;
+
+  private constructor(name: string) {
+    this.#name = name;
+    this.within = ["ip", "netns", "exec", name];
+  }
+
+  /** @throws {ToolError} without the tools, or where the kernel refuses. */
+  static async create(): Promise<LoneNamespace> {
+    const made = new LoneNamespace(`bench-${Deno.pid}-${pairsMade++}-alone`);
+    await ip("netns", "add", made.#name);
+    try {
+      await ip("-n", made.#name, "link", "set", "lo", "up");
+    } catch (error) {
+      await made[Symbol.asyncDispose]();
+      throw error;
+    }
+    return made;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if ((await namespaces()).includes(this.#name)) await ip("netns", "del", this.#name);
   }
 }
 

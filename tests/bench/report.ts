@@ -57,6 +57,12 @@ export function judgeGoals(samples: readonly Sample[], goals: readonly Goal[]): 
   });
 }
 
+/** One goal in a line. */
+export function verdictLine({ goal, value, met }: Verdict): string {
+  const limit = goal.atLeast !== undefined ? `at least ${goal.atLeast}` : `at most ${goal.atMost}`;
+  return `${met ? "met   " : "MISSED"}  ${goal.name}: ${value?.toFixed(3) ?? "-"}, ${limit}`;
+}
+
 /** Lines of a table: a row per measure, a column per arm, ratios to the first arm behind each other one. */
 export function tableLines(
   samples: readonly Sample[],

@@ -3,7 +3,7 @@
 //   --check          exit 1 when a goal is missed
 //   --seconds N      length of each measurement (4)
 //   --runs N         how often each is repeated; the table shows medians (3)
-//   --only A,B       only measurements whose name holds one of these
+//   --only A,B       only measurements whose name holds one of these; `state` is all of state_figures.ts
 //   --arms A,B       which chains; on loopback of http2, deno, deno-dialer, native, native-system (deno,native);
 //                    with --peer of original, native, native-system, deno, direct (original,native,deno,direct)
 //   --peer PATH      a binary of the original, built elsewhere; needs root, for network namespaces
@@ -25,7 +25,8 @@ import {
 } from "./namespace_arms.ts";
 import { isStale, removeNamespaces, requireRoot } from "./namespace_pair.ts";
 import { ToolError } from "./processes.ts";
-import { judgeGoals, type Sample, tableLines } from "./report.ts";
+import { judgeGoals, type Sample, tableLines, type Verdict, verdictLine } from "./report.ts";
+import { STATE_GOALS, STATE_MEASURES, stateArms, stateFigures } from "./state_figures.ts";
 import { Tools } from "./tools.ts";
 
 const BUSIEST_SHOWN = 6;
@@ -181,12 +182,24 @@ function parseFlags(args: readonly string[]) {
   });
 }
 
-async function main(opened: AsyncDisposableStack): Promise<number> {
-  const args = parseFlags(Deno.args);
-  const seconds = Number(args.seconds ?? 4);
-  const runs = Number(args.runs ?? 3);
-  const only: readonly string[] = args.only?.split(",") ?? [""];
-  const cells = CELLS.filter(({ name }) => only.some((text) => name.includes(text)));
+/** What a part of the bench adds to the result. */
+interface Measured {
+  readonly samples: readonly Sample[];
+  readonly verdicts: readonly Verdict[];
+  /** By arm. */
+  readonly facts: Readonly<Record<string, string>>;
+  /** Something did not start. */
+  readonly isIncomplete: boolean;
+}
+
+type Flags = ReturnType<typeof parseFlags>;
+
+/** The chains of proxies, measured through and through. */
+async function measureChains(
+  args: Flags,
+  { cells, runs, seconds }: Pick<Plan, "cells" | "runs" | "seconds">,
+  opened: AsyncDisposableStack,
+): Promise<Measured> {
   const tools = opened.use(await Tools.build());
   const wanted = await makeArms(args, tools, opened);
   const chains = opened.use(new Chains(tools));
@@ -217,17 +230,47 @@ async function main(opened: AsyncDisposableStack): Promise<number> {
   if (original !== null && verdicts.length === 0) {
     print(`no goals: they are about ${NATIVE} with OpenSSL ${OPENSSL_FOR_GOALS} or newer`);
   }
-  for (const { goal, value, met } of verdicts) {
-    const limit = goal.atLeast !== undefined
-      ? `at least ${goal.atLeast}`
-      : `at most ${goal.atMost}`;
-    print(`${met ? "met   " : "MISSED"}  ${goal.name}: ${value?.toFixed(3) ?? "-"}, ${limit}`);
-  }
-  const date = new Date().toISOString();
   const facts = Object.fromEntries([...chains.running].map((chain) => [chain.arm, chain.facts]));
+  return { samples, verdicts, facts, isIncomplete: missing.length > 0 };
+}
+
+/** The mesh's state, on its own. */
+async function measureState(args: Flags, runs: number): Promise<Measured> {
+  const original = args.peer === undefined ? null : await originalAt(args.peer);
+  const runtimeFlags = args.flags?.split(" ") ?? [];
+  const options = { runs, original, native: false, runtimeFlags, print };
+  const samples = await stateFigures(options);
+  print("");
+  const table = { measures: STATE_MEASURES, arms: stateArms(options) };
+  for (const line of tableLines(samples, table)) print(line);
+  print("");
+  const verdicts = judgeGoals(samples, STATE_GOALS);
+  return { samples, verdicts, facts: {}, isIncomplete: false };
+}
+
+async function main(opened: AsyncDisposableStack): Promise<number> {
+  const args = parseFlags(Deno.args);
+  const seconds = Number(args.seconds ?? 4);
+  const runs = Number(args.runs ?? 3);
+  const only: readonly string[] = args.only?.split(",") ?? [""];
+  const cells = CELLS.filter(({ name }) => only.some((text) => name.includes(text)));
+  const withState = only.some((text) => "state".includes(text));
+  const parts: Measured[] = [];
+  if (cells.length > 0 || !withState) {
+    // Its processes are gone before the next part begins.
+    await using own = new AsyncDisposableStack();
+    opened.defer(() => own.disposeAsync());
+    parts.push(await measureChains(args, { cells, runs, seconds }, own));
+  }
+  if (withState) parts.push(await measureState(args, runs));
+  const samples = parts.flatMap((part) => part.samples);
+  const verdicts = parts.flatMap((part) => part.verdicts);
+  for (const verdict of verdicts) print(verdictLine(verdict));
+  const date = new Date().toISOString();
+  const facts = Object.assign({}, ...parts.map((part) => part.facts));
   const result = { date, machine: machine(), facts, seconds, runs, samples, verdicts };
   print(`\nsaved as ${await save(args.results ?? RESULTS_FOLDER, result)}`);
-  const failed = missing.length > 0 || verdicts.some(({ met }) => !met);
+  const failed = parts.some((part) => part.isIncomplete) || verdicts.some(({ met }) => !met);
   return args.check && failed ? 1 : 0;
 }
 
