@@ -154,7 +154,8 @@ export class StateRouter implements Router {
 
   /**
    * From now on answers come from `state`. Those who waited for a workload are asked again, then listeners hear.
-   * @param change.policies Policies came by xDS: live connections are to be judged again (spec/data-path R1).
+   * @param change.policies Policies came, perhaps with all the rest: live connections are to be judged again
+   * (spec/data-path R1). False: addresses alone, as one response of a control plane says them.
    * @param change.touched As `StateChange.touched`; not given: any answer may be stale.
    * @param change.local False: no workload came or changed, so nobody who waits for one needs to look again.
    */
@@ -169,6 +170,8 @@ export class StateRouter implements Router {
     this.#state = state;
     this.#generation++;
     this.#reportWarnings();
+    // Before anybody is asked again: whoever waited for this workload waits for its policies too.
+    if (!change.policies) this.#hold.progress("addresses");
     if (change.local !== false) {
       this.#resume("local-workload", ({ local }) => this.#find(local) !== null);
     }
@@ -183,8 +186,8 @@ export class StateRouter implements Router {
   }
 
   /**
-   * A response of that type was applied, and `replace` called before. Policies release the connections that are held
-   * for them (§1.7).
+   * A response of that type was applied, whether it changed anything or not, and `replace` called before if it did.
+   * Policies release the connections that are held for them (§1.7).
    */
   policyProgress(event: "addresses" | "policies"): void {
     this.#hold.progress(event);

@@ -825,6 +825,21 @@ Deno.test("StateRouter holds inbound connections for policies that a push has ye
   assertEquals([bench.lines, bench.clock.pendingTimers], [[], 0]);
 });
 
+Deno.test("StateRouter holds those who waited for the workload that names the policies, too", () => {
+  const bench = new HoldBench();
+  bench.router.replace(state("workloads: []"), { policies: false });
+  bench.router.policyProgress("policies");
+  bench.askBoth();
+  bench.router.replace(state(NAMES_POLICY), { policies: false });
+  bench.clock.runUntilIdle();
+  assertEquals([bench.outcomes.length, bench.router.waiting], [0, 2]);
+  bench.router.policyProgress("addresses");
+  bench.router.replace(state(KNOWS_POLICY), { policies: true });
+  bench.router.policyProgress("policies");
+  bench.clock.runUntilIdle();
+  assertEquals(bench.policyCounts, [2, 2]);
+});
+
 Deno.test("StateRouter decides with what is known after POLICY_HOLD_MS, and does not hold for it again", () => {
   const bench = new HoldBench();
   bench.router.policyProgress("addresses");
