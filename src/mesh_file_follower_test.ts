@@ -174,7 +174,7 @@ Deno.test("MeshFileFollower keeps what is in use while the file is gone", async 
 
 Deno.test("MeshFileFollower reads files of MESH_FILE_BYTES_MAX", async () => {
   await using world = new World();
-  const largest = new Uint8Array(MESH_FILE_BYTES_MAX + 1).fill(0x0a);
+  const largest = new Uint8Array(MESH_FILE_BYTES_MAX + 1).fill(0x23);
   largest.set(new TextEncoder().encode(mesh("a")));
   world.write(largest.subarray(0, MESH_FILE_BYTES_MAX));
   const follower = world.follower();
