@@ -61,185 +61,208 @@ async function logged(proxy: ProxyProcess, pattern: RegExp): Promise<string> {
   return found()!;
 }
 
-Deno.test(`[${TEST_NETWORK}] traffic follows endpoints and waypoints, and no connection fails on the way`, async () => {
-  await using mesh = await XdsMesh.start();
-  const { server } = mesh;
-  const [near, far] = [mesh.ip(2), mesh.ip(4)];
-  await using one = serveName(near, "one");
-  await using two = serveName(far, "two");
-  await using three = serveName(near, "three");
-  await using tunnel = serveProxied("127.0.0.1", "waypoint");
-  const vip = { ip: mesh.ip(VIP_HOST), port: 80 };
-  const first = endpoint("first", { ip: near, port: one.port });
-  mesh.push({
-    workloads: [...pods(mesh, { tunnelPort: tunnel.port }), first],
-    services: [service(mesh)],
+/** A test with a mesh of its own. */
+function meshTest(
+  name: string,
+  options: Parameters<typeof XdsMesh.start>[0],
+  test: (mesh: XdsMesh) => Promise<void>,
+): void {
+  Deno.test(`[${TEST_NETWORK}] ${name}`, async () => {
+    await using mesh = await XdsMesh.start(options);
+    await mesh.explain(test);
   });
-  const [client] = await Promise.all([
-    mesh.proxy(1, "client"),
-    mesh.proxy(2, "server"),
-    mesh.proxy(3, "waypoint"),
-  ]);
-  await server.settled(3);
-  const lasting = await connectSocks5(client.ip, vip);
-  assertEquals(await ask(lasting), "one");
+}
 
-  await using traffic = new Traffic(client.ip, vip, { callers: CALLERS });
-  const goesTo = async (what: string, expected: readonly string[]) => {
+meshTest(
+  "traffic follows endpoints and waypoints, and no connection fails on the way",
+  {},
+  async (mesh) => {
+    const { server } = mesh;
+    const [near, far] = [mesh.ip(2), mesh.ip(4)];
+    await using one = serveName(near, "one");
+    await using two = serveName(far, "two");
+    await using three = serveName(near, "three");
+    await using tunnel = serveProxied("127.0.0.1", "waypoint");
+    const vip = { ip: mesh.ip(VIP_HOST), port: 80 };
+    const first = endpoint("first", { ip: near, port: one.port });
+    mesh.push({
+      workloads: [...pods(mesh, { tunnelPort: tunnel.port }), first],
+      services: [service(mesh)],
+    });
+    const [client] = await Promise.all([
+      mesh.proxy(1, "client"),
+      mesh.proxy(2, "server"),
+      mesh.proxy(3, "waypoint"),
+    ]);
     await server.settled(3);
-    const answers = [...await traffic.next(VISITS)].sort();
-    assertEquals(traffic.failures, [], what);
-    assertEquals(answers, [...expected].sort(), what);
-  };
-  await goesTo("from the start", ["one"]);
+    const lasting = await connectSocks5(client.ip, vip);
+    assertEquals(await ask(lasting), "one");
 
-  const second = endpoint("second", { ip: far, port: two.port }, { protocol: "TCP" });
-  mesh.push({ workloads: [second] });
-  await goesTo("an endpoint is added", ["one", "two"]);
+    await using traffic = new Traffic(client.ip, vip, { callers: CALLERS });
+    const goesTo = async (what: string, expected: readonly string[]) => {
+      await server.settled(3);
+      const answers = [...await traffic.next(VISITS)].sort();
+      assertEquals(traffic.failures, [], what);
+      assertEquals(answers, [...expected].sort(), what);
+    };
+    await goesTo("from the start", ["one"]);
 
-  mesh.push({ workloads: [{ ...first, status: "Unhealthy" }] });
-  await goesTo("the first is unhealthy", ["two"]);
+    const second = endpoint("second", { ip: far, port: two.port }, { protocol: "TCP" });
+    mesh.push({ workloads: [second] });
+    await goesTo("an endpoint is added", ["one", "two"]);
 
-  const moved = endpoint("second", { ip: near, port: three.port });
-  mesh.push({ workloads: [moved] });
-  await goesTo("the second has moved, behind a proxy", ["three"]);
+    mesh.push({ workloads: [{ ...first, status: "Unhealthy" }] });
+    await goesTo("the first is unhealthy", ["two"]);
 
-  mesh.push({ services: [service(mesh, { waypoint: 3 })] });
-  await goesTo("a waypoint stands before the service", [`waypoint ${vip.ip}:80`]);
+    const moved = endpoint("second", { ip: near, port: three.port });
+    mesh.push({ workloads: [moved] });
+    await goesTo("the second has moved, behind a proxy", ["three"]);
 
-  mesh.push({ services: [service(mesh)] });
-  await goesTo("the waypoint is gone", ["three"]);
+    mesh.push({ services: [service(mesh, { waypoint: 3 })] });
+    await goesTo("a waypoint stands before the service", [`waypoint ${vip.ip}:80`]);
 
-  mesh.push({ workloads: [first] });
-  await goesTo("the first is healthy again", ["one", "three"]);
+    mesh.push({ services: [service(mesh)] });
+    await goesTo("the waypoint is gone", ["three"]);
 
-  server.push({ remove: ["c//Pod/ns/second"] });
-  await goesTo("the second is removed", ["one"]);
+    mesh.push({ workloads: [first] });
+    await goesTo("the first is healthy again", ["one", "three"]);
 
-  server.push({ remove: ["c//Pod/ns/first"] });
-  await server.settled(3);
-  await until(() => traffic.failures.length > 0, WITHIN_MS);
-  // What was open before all this has not noticed.
-  assertEquals(await ask(lasting), "one");
-  lasting.close();
-  assertEquals(server.violations, []);
-});
+    server.push({ remove: ["c//Pod/ns/second"] });
+    await goesTo("the second is removed", ["one"]);
 
-Deno.test(`[${TEST_NETWORK}] policies that are pushed cut connections, and one that is missing is waited for`, async () => {
-  await using mesh = await XdsMesh.start();
-  const { server } = mesh;
-  await using app = serveName(mesh.ip(2), "app");
-  const target = { ip: mesh.ip(2), port: app.port };
-  const [clientPod, serverPod] = pods(mesh);
-  mesh.push({ workloads: [clientPod!, serverPod!] });
-  const [client, inbound] = await Promise.all([mesh.proxy(1, "client"), mesh.proxy(2, "server")]);
-  await server.settled(2);
-  const deny = {
-    scope: "Namespace",
-    rules: [[[{ principals: [{ Suffix: "/sa/client" }] }]]],
-  };
+    server.push({ remove: ["c//Pod/ns/first"] });
+    await server.settled(3);
+    await until(() => traffic.failures.length > 0, WITHIN_MS);
+    // What was open before all this has not noticed.
+    assertEquals(await ask(lasting), "one");
+    lasting.close();
+    assertEquals(server.violations, []);
+  },
+);
 
-  const open = await connectSocks5(client.ip, target);
-  assertEquals(await ask(open), "app");
-  mesh.push({ policies: [{ name: "no-client", ...deny }] });
-  await server.settled(2);
-  const cut = await open.read(new Uint8Array(1)).catch((error) => error);
-  assert(cut === null || cut instanceof Deno.errors.ConnectionReset, String(cut));
-  open.close();
-  await assertRejects(() => visit(client.ip, target));
-  server.push({ removePolicies: ["ns/no-client"] });
-  await server.settled(2);
-  assertEquals(await visit(client.ip, target), "app");
+meshTest(
+  "policies that are pushed cut connections, and one that is missing is waited for",
+  {},
+  async (mesh) => {
+    const { server } = mesh;
+    await using app = serveName(mesh.ip(2), "app");
+    const target = { ip: mesh.ip(2), port: app.port };
+    const [clientPod, serverPod] = pods(mesh);
+    mesh.push({ workloads: [clientPod!, serverPod!] });
+    const [client, inbound] = await Promise.all([mesh.proxy(1, "client"), mesh.proxy(2, "server")]);
+    await server.settled(2);
+    const deny = {
+      scope: "Namespace",
+      rules: [[[{ principals: [{ Suffix: "/sa/client" }] }]]],
+    };
 
-  // Named by the workload before it is told: the connection waits for it, and then it counts.
-  server.hold("Authorization");
-  const naming = { ...serverPod!, authorizationPolicies: ["ns/late"] };
-  const late = { name: "late", ...deny, scope: "WorkloadSelector" };
-  mesh.push({ workloads: [naming], policies: [late] });
-  await server.settled(2);
-  const early = visit(client.ip, target).then(() => "served", () => "refused");
-  server.release("Authorization");
-  assertEquals(await early, "refused");
+    const open = await connectSocks5(client.ip, target);
+    assertEquals(await ask(open), "app");
+    mesh.push({ policies: [{ name: "no-client", ...deny }] });
+    await server.settled(2);
+    const cut = await open.read(new Uint8Array(1)).catch((error) => error);
+    assert(cut === null || cut instanceof Deno.errors.ConnectionReset, String(cut));
+    open.close();
+    await assertRejects(() => visit(client.ip, target));
+    server.push({ removePolicies: ["ns/no-client"] });
+    await server.settled(2);
+    assertEquals(await visit(client.ip, target), "app");
 
-  // One that never comes is not waited for for long.
-  server.push({ removePolicies: ["ns/late"] });
-  await server.settled(2);
-  server.hold("Authorization");
-  mesh.push({ workloads: [{ ...naming, authorizationPolicies: ["ns/never"] }] });
-  await server.settled(2);
-  const startMs = performance.now();
-  assertEquals(await visit(client.ip, target), "app");
-  assert(performance.now() - startMs > 500, "nobody waited");
-  await logged(inbound, /ns\/never/);
-  assertEquals(server.violations, []);
-});
+    // Named by the workload before it is told: the connection waits for it, and then it counts.
+    server.hold("Authorization");
+    const naming = { ...serverPod!, authorizationPolicies: ["ns/late"] };
+    const late = { name: "late", ...deny, scope: "WorkloadSelector" };
+    mesh.push({ workloads: [naming], policies: [late] });
+    await server.settled(2);
+    const early = visit(client.ip, target).then(() => "served", () => "refused");
+    server.release("Authorization");
+    assertEquals(await early, "refused");
 
-Deno.test(`[${TEST_NETWORK}] without its control plane traffic goes on, and what is told afterwards is only what is new`, async () => {
-  await using mesh = await XdsMesh.start();
-  const { server } = mesh;
-  await using one = serveName(mesh.ip(2), "one");
-  await using two = serveName(mesh.ip(2), "two");
-  const vip = { ip: mesh.ip(VIP_HOST), port: 80 };
-  mesh.push({
-    workloads: [...pods(mesh), endpoint("web", { ip: mesh.ip(2), port: one.port })],
-    services: [service(mesh)],
-    policies: [{ name: "nobody", scope: "Namespace", rules: [] }],
-  });
-  const [client, inbound] = await Promise.all([mesh.proxy(1, "client"), mesh.proxy(2, "server")]);
-  await server.settled(2);
-  const dump = await configDump(client);
-  const keys = (list: unknown, key: string) =>
-    (list as Record<string, unknown>[]).map((item) => item[key]).sort();
-  assertEquals(keys(dump["workloads"], "uid"), [
-    "c//Pod/ns/client",
-    "c//Pod/ns/server",
-    "c//Pod/ns/web",
-  ]);
-  assertEquals(keys(dump["services"], "hostname"), ["web.ns.svc.cluster.local"]);
-  assertEquals(keys(dump["policies"], "name"), ["nobody"]);
-  for (const proxy of [client, inbound]) {
-    await logged(proxy, /Stream established/);
-    for (const url of Object.values(TYPE_URLS)) {
-      assertEquals(await counter(proxy, `istio_xds_message_total{url="${url}"}`), 1);
+    // One that never comes is not waited for for long.
+    server.push({ removePolicies: ["ns/late"] });
+    await server.settled(2);
+    server.hold("Authorization");
+    mesh.push({ workloads: [{ ...naming, authorizationPolicies: ["ns/never"] }] });
+    await server.settled(2);
+    const startMs = performance.now();
+    assertEquals(await visit(client.ip, target), "app");
+    assert(performance.now() - startMs > 500, "nobody waited");
+    await logged(inbound, /ns\/never/);
+    assertEquals(server.violations, []);
+  },
+);
+
+meshTest(
+  "without its control plane traffic goes on, and what is told afterwards is only what is new",
+  {},
+  async (mesh) => {
+    const { server } = mesh;
+    await using one = serveName(mesh.ip(2), "one");
+    await using two = serveName(mesh.ip(2), "two");
+    const vip = { ip: mesh.ip(VIP_HOST), port: 80 };
+    mesh.push({
+      workloads: [...pods(mesh), endpoint("web", { ip: mesh.ip(2), port: one.port })],
+      services: [service(mesh)],
+      policies: [{ name: "nobody", scope: "Namespace", rules: [] }],
+    });
+    const [client, inbound] = await Promise.all([mesh.proxy(1, "client"), mesh.proxy(2, "server")]);
+    await server.settled(2);
+    const dump = await configDump(client);
+    const keys = (list: unknown, key: string) =>
+      (list as Record<string, unknown>[]).map((item) => item[key]).sort();
+    assertEquals(keys(dump["workloads"], "uid"), [
+      "c//Pod/ns/client",
+      "c//Pod/ns/server",
+      "c//Pod/ns/web",
+    ]);
+    assertEquals(keys(dump["services"], "hostname"), ["web.ns.svc.cluster.local"]);
+    assertEquals(keys(dump["policies"], "name"), ["nobody"]);
+    for (const proxy of [client, inbound]) {
+      await logged(proxy, /Stream established/);
+      for (const url of Object.values(TYPE_URLS)) {
+        assertEquals(await counter(proxy, `istio_xds_message_total{url="${url}"}`), 1);
+      }
+      const bytes = `istio_xds_message_bytes_total{url="${TYPE_URLS.Address}"}`;
+      assert(await counter(proxy, bytes) > 100);
     }
-    const bytes = `istio_xds_message_bytes_total{url="${TYPE_URLS.Address}"}`;
-    assert(await counter(proxy, bytes) > 100);
-  }
 
-  await using traffic = new Traffic(client.ip, vip, { callers: CALLERS });
-  await server.stop();
-  await logged(client, /XDS client (connection )?error|XDS client complete/);
-  assertEquals([...await traffic.next(VISITS)], ["one"]);
-  assertEquals((await readiness(client)).status, 200);
+    await using traffic = new Traffic(client.ip, vip, { callers: CALLERS });
+    await server.stop();
+    await logged(client, /XDS client (connection )?error|XDS client complete/);
+    assertEquals([...await traffic.next(VISITS)], ["one"]);
+    assertEquals((await readiness(client)).status, 200);
 
-  mesh.push({ workloads: [endpoint("web", { ip: mesh.ip(2), port: two.port })] });
-  const [saidBefore, heardBefore] = [server.said.length, server.heard.length];
-  await server.restart();
-  await server.settled(2);
-  assertEquals([...await traffic.next(VISITS)], ["two"]);
-  assertEquals(traffic.failures, []);
-  for (const said of server.said.slice(saidBefore)) {
-    const expected = said.type === "Address" ? ["c//Pod/ns/web"] : ["ns/nobody"];
-    assertEquals([said.set, said.removed], [expected, []]);
-  }
-  const firsts = server.heard.slice(heardBefore).filter(({ kind }) => kind === "first");
-  assertEquals(firsts.length, 4);
-  for (const { type, request } of firsts) {
-    const names = Object.keys(request["initialVersions"]).length;
-    assertEquals(names, type === "Address" ? 4 : 1);
-  }
-  const ended = "istio_xds_connection_terminations_total";
-  const page = await Promise.all(
-    ["ConnectionError", "Error", "Reconnect", "Complete"].map((reason) =>
-      counter(client, `${ended}{reason="${reason}"}`)
-    ),
-  );
-  assert(page.some((count) => count > 0), page.join());
-  assertEquals(server.violations, []);
-});
+    mesh.push({ workloads: [endpoint("web", { ip: mesh.ip(2), port: two.port })] });
+    const [saidBefore, heardBefore] = [server.said.length, server.heard.length];
+    await server.restart();
+    await server.settled(2);
+    assertEquals([...await traffic.next(VISITS)], ["two"]);
+    assertEquals(traffic.failures, []);
+    for (const said of server.said.slice(saidBefore)) {
+      const expected = said.type === "Address" ? ["c//Pod/ns/web"] : ["ns/nobody"];
+      assertEquals([said.set, said.removed], [expected, []]);
+    }
+    const firsts = server.heard.slice(heardBefore).filter(({ kind }) => kind === "first");
+    assertEquals(firsts.length, 4);
+    for (const { type, request } of firsts) {
+      const names = Object.keys(request["initialVersions"]).length;
+      assertEquals(names, type === "Address" ? 4 : 1);
+    }
+    const ended = "istio_xds_connection_terminations_total";
+    const page = await Promise.all(
+      ["ConnectionError", "Error", "Reconnect", "Complete"].map((reason) =>
+        counter(client, `${ended}{reason="${reason}"}`)
+      ),
+    );
+    assert(page.some((count) => count > 0), page.join());
+    assertEquals(server.violations, []);
+  },
+);
 
-Deno.test(`[${TEST_NETWORK}] a proxy is ready once each type was accepted, over TLS, with its token and its headers`, async () => {
-  await using mesh = await XdsMesh.start({ tls: true, token: "a token" });
+meshTest("a proxy is ready once each type was accepted, over TLS, with its token and its headers", {
+  tls: true,
+  token: "a token",
+}, async (mesh) => {
   const { server } = mesh;
   mesh.push({ workloads: pods(mesh) });
   server.hold("Authorization");

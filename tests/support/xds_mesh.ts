@@ -9,6 +9,7 @@ import { XdsServer, type XdsServerOptions } from "./xds_server.ts";
 const READINESS_PORT = 15021;
 const STATS_PORT = 15020;
 const ADMIN_PORT = 15000;
+const LINES_TOLD = 25;
 
 /** What a process says over HTTP. */
 export interface Told {
@@ -23,6 +24,7 @@ export class XdsMesh implements AsyncDisposable {
   /** Holds the CA's files; tests may add theirs. */
   readonly folder: string;
   readonly #block: string;
+  readonly #proxies: ProxyProcess[] = [];
   readonly #opened: AsyncDisposableStack;
 
   private constructor(
@@ -74,7 +76,7 @@ export class XdsMesh implements AsyncDisposable {
     } = {},
   ): Promise<ProxyProcess> {
     const { env = {}, isReady } = options;
-    return this.#opened.use(
+    const proxy = this.#opened.use(
       await ProxyProcess.start({
         workload: { name, namespace: "ns", serviceAccount: name, ip: this.ip(host) },
         meshFile: null,
@@ -83,6 +85,20 @@ export class XdsMesh implements AsyncDisposable {
         ...(isReady === undefined ? {} : { isReady }),
       }),
     );
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+
+  /** Runs a test; if it fails, the error tells what the proxies logged last. */
+  async explain(test: (mesh: XdsMesh) => Promise<void>): Promise<void> {
+    try {
+      await test(this);
+    } catch (cause) {
+      const said = this.#proxies.map(({ ip, lines }) =>
+        `${ip} said:\n${lines.slice(-LINES_TOLD).join("\n")}`
+      );
+      throw new Error([String(cause), ...said].join("\n"), { cause });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
