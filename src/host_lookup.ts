@@ -31,7 +31,7 @@ export function openHostLookup(options: {
   const { network, clock, ipv6Enabled, logger } = options;
   const config = parseResolvConf(readText(RESOLV_CONF_PATH));
   for (const warning of config.warnings) {
-    logger.log("warn", "ztunnel::dns", `${RESOLV_CONF_PATH}: ${warning}`);
+    logger.log("warn", "ztunnel::dns", warning);
   }
   return new HostResolver({
     config,

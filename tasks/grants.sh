@@ -32,9 +32,12 @@ name_servers() {
   [ -r /etc/resolv.conf ] || return 0
   sed -n 's/^[[:space:]]*nameserver[[:space:]]\{1,\}\([^[:space:]%]*\).*/\1/p' /etc/resolv.conf |
     while read -r address; do
+      # Asked at their port, from any port of ours.
       case $address in
-      *:*) echo "[$address]:53" ;;
-      *) echo "$address:53" ;;
+      ::1) printf '%s\n' "[$address]:53" "[::1]:0" ;;
+      127.*) printf '%s\n' "$address:53" "127.0.0.1:0" ;;
+      *:*) printf '%s\n' "[$address]:53" "[::]:0" ;;
+      *) printf '%s\n' "$address:53" "0.0.0.0:0" ;;
       esac
     done
 }
