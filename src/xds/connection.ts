@@ -34,14 +34,21 @@ export interface Connection {
   close(): void;
 }
 
-/** What makes a request gRPC; metadata cannot change it. */
-export const GRPC_HEADERS: GrpcHeaders = [
+/** What makes a request gRPC. */
+const GRPC_HEADERS: readonly [name: string, value: string][] = [
   ["content-type", "application/grpc"],
   ["te", "trailers"],
   // Else the runtime offers to unpack what comes, of whatever size.
   ["accept-encoding", "identity"],
   ["user-agent", "ztunnel-deno"],
 ];
+
+/** A request's headers: the metadata, which cannot change what makes it gRPC, and that. */
+export function requestFields(metadata: GrpcHeaders): [name: string, value: string][] {
+  const ours = GRPC_HEADERS.map(([name]) => name);
+  const fields = metadata.filter(([name]) => !ours.includes(name));
+  return [...fields.map(([name, value]): [string, string] => [name, value]), ...GRPC_HEADERS];
+}
 
 /**
  * Looks at response headers.

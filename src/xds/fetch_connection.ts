@@ -2,7 +2,7 @@
 import {
   type Answer,
   type Connection,
-  GRPC_HEADERS,
+  requestFields,
   requireRoots,
   unreachable,
 } from "./connection.ts";
@@ -50,9 +50,7 @@ export class FetchConnection implements Connection {
   ): Promise<FetchAnswer> {
     const request: RequestInit & { client: Deno.HttpClient; duplex: "half" } = {
       method: "POST",
-      headers: [...headers, ...GRPC_HEADERS].map((
-        [name, value],
-      ): [string, string] => [name, value]),
+      headers: requestFields(headers),
       body: body instanceof Uint8Array ? body : body.stream,
       client: this.#client,
       duplex: "half",

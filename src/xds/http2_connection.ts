@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import {
   type Answer,
   type Connection,
-  GRPC_HEADERS,
+  requestFields,
   requireRoots,
   unreachable,
 } from "./connection.ts";
@@ -60,7 +60,12 @@ export class Http2Connection implements Connection {
     const { endpoint, roots } = options;
     if (endpoint.secure) requireRoots(roots);
     const socket = await connectSocket(options);
-    return new Http2Connection(socket, endpoint.origin);
+    try {
+      return new Http2Connection(socket, endpoint.origin);
+    } catch (error) {
+      socket.destroy();
+      throw unreachable(error instanceof Error ? error.message : String(error), error);
+    }
   }
 
   async post(
@@ -71,7 +76,7 @@ export class Http2Connection implements Connection {
   ): Promise<Answer> {
     await this.#connected(signal);
     const fields: Record<string, string> = { ":method": "POST", ":path": path };
-    for (const [name, value] of [...headers, ...GRPC_HEADERS]) fields[name] = value;
+    for (const [name, value] of requestFields(headers)) fields[name] = value;
     const stream = this.#session.request(fields, { endStream: false });
     const answer = new Http2Answer(stream, () => this.#error);
     const abort = () => stream.close(RST_CANCEL);
@@ -129,7 +134,7 @@ function connectSocket(options: Http2Options): Promise<net.Socket> {
       ? tls.connect({
         host,
         port,
-        servername: net.isIP(host) === 0 ? host : "",
+        ...(net.isIP(host) === 0 ? { servername: host } : {}),
         ca: [...options.roots],
         ALPNProtocols: ["h2"],
         checkServerIdentity: (_, certificate) => checkName(options, certificate),
@@ -239,12 +244,11 @@ class Http2Answer implements Answer {
 
   async read(): Promise<Uint8Array | null> {
     for (;;) {
-      const chunk: Uint8Array | null = this.#stream.read();
-      if (chunk !== null) return chunk;
-      if (this.#closed) {
-        if (this.#ended && !this.#stream.aborted && this.#error === null) return null;
-        throw this.#lost("GRPC_CONNECTION_LOST");
-      }
+      const chunk: Uint8Array<ArrayBuffer> | null = this.#stream.read();
+      if (chunk !== null) return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
+      // Our own side may stay open for long after that.
+      if (this.#ended && !this.#stream.aborted && this.#error === null) return null;
+      if (this.#closed) throw this.#lost("GRPC_CONNECTION_LOST");
       await this.#changed();
     }
   }
@@ -262,14 +266,13 @@ class Http2Answer implements Answer {
     return new Promise((resolve) => this.#wake = resolve);
   }
 
+  /** A stream of a broken session has a reset code, too, which the peer never sent. */
   #lost(code: "GRPC_CONNECT" | "GRPC_CONNECTION_LOST"): GrpcError {
-    const { rstCode } = this.#stream;
-    const message = (this.#error ?? this.#sessionError())?.message ?? "connection closed";
-    const status = { code: codeOfReset(rstCode ?? 0), message };
-    return new GrpcError(
-      code,
-      code === "GRPC_CONNECT" ? { ...status, code: "Unavailable" } : status,
-    );
+    const broken = this.#sessionError();
+    const message = (broken ?? this.#error)?.message ?? "connection closed";
+    if (code === "GRPC_CONNECT") return new GrpcError(code, { code: "Unavailable", message });
+    const known = broken === null ? codeOfReset(this.#stream.rstCode ?? 0) : "Unknown";
+    return new GrpcError(code, { code: known, message });
   }
 }
 
