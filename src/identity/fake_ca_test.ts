@@ -14,11 +14,11 @@ import type { ProxyError } from "../base/errors.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
 import { parseSpiffeId } from "../tls/spiffe_id.ts";
 import { judgePeer } from "../tls/verdict.ts";
+import { IdentityError } from "./errors.ts";
 import { BACKDATE_MS, FakeCa, FakeCaError, LEAF_LIFETIME_MS } from "./fake_ca.ts";
 import {
   CERTIFICATE_WAITERS_MAX,
   FakeCertificateSource,
-  IdentityError,
   ROTATION_LISTENERS_MAX,
 } from "./fake_source.ts";
 

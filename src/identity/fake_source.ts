@@ -2,9 +2,9 @@
 import { assert } from "../base/assert.ts";
 import { type Cancel, type Done, NOTHING_TO_CANCEL } from "../base/channel.ts";
 import type { Clock, Task, Timer } from "../base/clock.ts";
-import { ProxyError } from "../base/errors.ts";
 import type { CertifiedKey, RotatingCertificateSource } from "../tls/certificate.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
+import { IdentityError } from "./errors.ts";
 import { BACKDATE_MS, type FakeCa, LEAF_LIFETIME_MS } from "./fake_ca.ts";
 
 /** Callers that may wait for the first certificate; a further one is refused at once. */
@@ -13,16 +13,6 @@ export const CERTIFICATE_WAITERS_MAX = 10_000;
 export const ROTATION_LISTENERS_MAX = 64;
 /** A renewal is never tried sooner than this after the one before (spec/identity-and-inpod §3.2). */
 export const RENEWAL_DELAY_MIN_MS = 1000;
-
-/** No certificate, worded as what follows `identity error: `. */
-export class IdentityError extends ProxyError {
-  readonly code: string;
-
-  constructor(code: string, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-}
 
 interface Waiter extends Cancel, Task {
   done: Done<CertifiedKey> | null;

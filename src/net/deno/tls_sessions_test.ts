@@ -24,7 +24,7 @@ import { adoptBlock } from "../../base/block.ts";
 import type { Channel } from "../../base/channel.ts";
 import { NetError, type ProxyError } from "../../base/errors.ts";
 import { FakeCa } from "../../identity/fake_ca.ts";
-import { IdentityError } from "../../identity/fake_source.ts";
+import { IdentityError } from "../../identity/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { DialError, type SecureChannel } from "../network.ts";

@@ -26,7 +26,7 @@ import * as x509 from "../../identity/x509.ts";
 import { adoptBlock } from "../../base/block.ts";
 import type { Channel } from "../../base/channel.ts";
 import { ProxyError } from "../../base/errors.ts";
-import { IdentityError } from "../../identity/fake_source.ts";
+import { IdentityError } from "../../identity/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { VerdictCache } from "../../tls/verdict_cache.ts";
