@@ -4,7 +4,9 @@ import type { KnownService, MeshView } from "../../src/state/mesh_view.ts";
 import { MeshStore } from "../../src/state/mesh_store.ts";
 import { serviceKey } from "../../src/state/resources.ts";
 import { nodeIdentity } from "../../src/xds/node_identity.ts";
+import type { XdsSettings } from "../../src/xds/settings.ts";
 import { XdsClient } from "../../src/xds/xds_client.ts";
+import { MeshCa } from "../support/mesh_ca.ts";
 import {
   type MeshSummary,
   playScenario,
@@ -13,7 +15,10 @@ import {
 } from "../support/xds_scenario.ts";
 import type { XdsServer } from "../support/xds_server.ts";
 
+const ALT_HOSTNAME = "istiod.istio-system.svc";
 const FOLDER = new URL("../scenarios/", import.meta.url);
+
+type Trust = Pick<XdsSettings, "root" | "altHostname">;
 
 /** Client and store as the program joins them. */
 class ClientAndStore implements ScenarioClient {
@@ -28,7 +33,10 @@ class ClientAndStore implements ScenarioClient {
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
 
-  constructor({ address }: XdsServer, { onDemand }: { readonly onDemand: boolean }) {
+  constructor(
+    { address }: XdsServer,
+    { onDemand, trust }: { readonly onDemand: boolean; readonly trust: Trust },
+  ) {
     const clock = this.#clock;
     const node = {
       instanceIp: "10.0.0.250",
@@ -42,8 +50,7 @@ class ClientAndStore implements ScenarioClient {
     this.#client = new XdsClient({
       settings: {
         address,
-        root: { kind: "system" },
-        altHostname: null,
+        ...trust,
         token: null,
         clusterId: "Kubernetes",
         headers: [],
@@ -102,10 +109,29 @@ const scenarios = [...Deno.readDirSync(FOLDER)]
   .filter(({ name }) => name.endsWith(".yaml"))
   .map(({ name: file }) => ({
     file,
-    ...readScenario(Deno.readTextFileSync(new URL(file, FOLDER))),
+    scenario: readScenario(Deno.readTextFileSync(new URL(file, FOLDER))),
   }))
-  .sort((a, b) => a.file < b.file ? -1 : 1);
+  .sort((a, b) => a.file < b.file ? -1 : 1)
+  .flatMap(({ file, scenario }) =>
+    scenario.ways.map((way) => ({ file, scenario, way, name: scenario.name }))
+  );
 
-Deno.test.each(scenarios)("XdsClient, $file: $name", async (scenario) => {
-  await playScenario(scenario, (server, options) => new ClientAndStore(server, options));
+Deno.test.each(scenarios)("XdsClient by $way, $file: $name", async ({ scenario, way }) => {
+  if (way === "fetch") {
+    const trust: Trust = { root: { kind: "pem", pem: "" }, altHostname: null };
+    await playScenario(
+      scenario,
+      {},
+      (server, options) => new ClientAndStore(server, { ...options, trust }),
+    );
+    return;
+  }
+  const ca = await MeshCa.create();
+  const tls = await ca.issue({ uris: [], dnsNames: [ALT_HOSTNAME] });
+  const trust: Trust = { root: { kind: "pem", pem: ca.rootPem }, altHostname: ALT_HOSTNAME };
+  await playScenario(
+    scenario,
+    { tls },
+    (server, options) => new ClientAndStore(server, { ...options, trust }),
+  );
 });

@@ -16,6 +16,7 @@ import {
   type HeardRequest,
   type SaidResponse,
   XdsServer,
+  type XdsServerOptions,
 } from "./xds_server.ts";
 
 /** The longest wait for anything; a slow machine needs it, a healthy run never. */
@@ -102,8 +103,13 @@ interface Step {
   readonly then: Expectations;
 }
 
+/** Ways to the server: `fetch`, and `node:http2` where its certificate has another name. */
+export type Way = "fetch" | "http2";
+
 export interface Scenario {
   readonly name: string;
+  /** What it holds for; both, mostly. */
+  readonly ways: readonly Way[];
   readonly onDemand: boolean;
   readonly steps: readonly Step[];
 }
@@ -119,7 +125,7 @@ const EXPECTATIONS = [
 /** @throws On keys that mean nothing, so that a slip of the pen does not make a scenario pass. */
 export function readScenario(text: string): Scenario {
   const file = parse(text) as Record<string, unknown>;
-  only(file, ["name", "onDemand", "steps"], "scenario");
+  only(file, ["name", "ways", "onDemand", "steps"], "scenario");
   const steps = (file["steps"] as Record<string, unknown>[]).map((step, index) => {
     const { then = {}, ...action } = step;
     const keys = Object.keys(action);
@@ -129,7 +135,8 @@ export function readScenario(text: string): Scenario {
     const args = keys.length === 0 ? { wait: true } : action;
     return { action: keys[0] ?? "wait", args, then } as unknown as Step;
   });
-  return { name: String(file["name"]), onDemand: file["onDemand"] === true, steps };
+  const ways = file["ways"] as Scenario["ways"] | undefined ?? ["fetch", "http2"];
+  return { name: String(file["name"]), ways, onDemand: file["onDemand"] === true, steps };
 }
 
 function only(map: Record<string, unknown>, keys: readonly string[], where: string): void {
@@ -141,9 +148,10 @@ function only(map: Record<string, unknown>, keys: readonly string[], where: stri
 /** Plays a scenario to the client that `open` makes. */
 export async function playScenario(
   scenario: Scenario,
+  options: XdsServerOptions,
   open: (server: XdsServer, options: { readonly onDemand: boolean }) => ScenarioClient,
 ): Promise<void> {
-  await using server = await XdsServer.start();
+  await using server = await XdsServer.start(options);
   const player = new Player(server);
   await using ending = new AsyncDisposableStack();
   for (const [index, step] of scenario.steps.entries()) {

@@ -1,6 +1,7 @@
 // A control plane for tests: delta ADS on grpc-js that does as istiod does (spec/xds-state-and-dns §1.5, §1.7, §1.12),
 // writes down what it hears and says, and misbehaves when told to.
 import { Buffer } from "node:buffer";
+import type { Http2Server } from "node:http2";
 import grpc from "@grpc/grpc-js";
 import { loopbackBlock } from "./loopback.ts";
 import type { TestLeaf } from "./mesh_ca.ts";
@@ -137,6 +138,10 @@ export class XdsServer implements AsyncDisposable {
         (error, bound) => error === null ? resolve(bound) : reject(error),
       )
     );
+    for (const http2 of insideOf(server).http2Servers.keys()) {
+      // How a client's session ends is no error of ours; the runtime throws it if nobody listens.
+      http2.on("session", (session) => session.on("error", () => {}));
+    }
     const door = await XdsDoor.open(options.ip ?? `${loopbackBlock()}.250`, port);
     return self = new XdsServer(options, { server, door, port });
   }
@@ -257,7 +262,7 @@ export class XdsServer implements AsyncDisposable {
     await this.#door[Symbol.asyncDispose]();
     // Its sessions end with their sockets. To end them by GOAWAY while their streams still end has been seen to crash the
     // runtime's HTTP/2 (2.9.6: a segmentation fault in 1 of 60 runs on a crowded machine).
-    const { sessions } = this.#server as unknown as { sessions: ReadonlyMap<unknown, unknown> };
+    const { sessions } = insideOf(this.#server);
     await until(() => sessions.size === 0, SETTLED_WITHIN_MS);
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
@@ -398,6 +403,16 @@ export function describeHeard({ stream, type, kind, request }: HeardRequest): st
     ...unsubscribe.map((name: string) => `-${name}`),
     ...(names.length === 0 ? [] : [`has ${names.length > 3 ? names.length : names.join()}`]),
   ].join(" ");
+}
+
+/** What grpc-js keeps to itself. */
+interface GrpcServerInside {
+  readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
+  readonly sessions: ReadonlyMap<unknown, unknown>;
+}
+
+function insideOf(server: grpc.Server): GrpcServerInside {
+  return server as unknown as GrpcServerInside;
 }
 
 const SERVICE: grpc.ServiceDefinition = {
