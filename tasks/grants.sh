@@ -66,8 +66,8 @@ read)
     echo "${FAKE_CA_DIR:-.fake-ca}"
     for path in "${XDS_ROOT_CA-}" "${CA_ROOT_CA-}" "${AUTH_TOKEN-}" "${CRL_PATH-}"; do
       case $path in
-      *,*) ;;
-      */*) [ ! -e "$path" ] || echo "$path" ;;
+      '' | *,*) ;;
+      *) [ ! -e "$path" ] || echo "$path" ;;
       esac
     done
   } | join

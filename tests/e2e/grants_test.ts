@@ -82,4 +82,7 @@ Deno.test("reads are the mesh file, roots and tokens that exist; texts in their 
   });
   assert(named.includes("examples/demo.yaml") && named.includes("./README.md"));
   assert(!named.includes("SYSTEM") && !named.includes("a/literal/token"), named.join());
+  // As the README's command names them: files of the working directory.
+  const bare = await grants(["read"], { XDS_ROOT_CA: "LICENSE", AUTH_TOKEN: "mod.ts" });
+  assertEquals(bare.slice(-2), ["LICENSE", "mod.ts"]);
 });
