@@ -8,6 +8,7 @@ import type { Need } from "./permissions.ts";
 import { workerSources } from "./planes.ts";
 import type { LocalWorkloadName } from "./seam/workload.ts";
 import type { MeshFile } from "./state/mesh_file.ts";
+import { SYSTEM_ROOT_PATHS } from "./xds/trust_roots.ts";
 
 /** One proxy: whose it is and where it listens. */
 export interface ProxyPlan {
@@ -173,8 +174,13 @@ function controlPlaneNeeds({ config: { xds } }: Plan): Need[] {
   const what = `${hostname}:${port || (protocol === "http:" ? 80 : 443)}`;
   const needs: Need[] = [{ kind: "net", what, why: "ask the control plane for the mesh" }];
   const { root, token } = xds;
-  if (root.kind === "file") {
-    needs.push({ kind: "read", what: root.path, why: "know the control plane by its root" });
+  const paths = root.kind === "file"
+    ? [root.path]
+    : root.kind === "system"
+    ? SYSTEM_ROOT_PATHS
+    : [];
+  for (const path of paths) {
+    needs.push({ kind: "read", what: path, why: "know the control plane by its root" });
   }
   if (token?.kind === "file") {
     needs.push({ kind: "read", what: token.path, why: "tell the control plane who asks" });

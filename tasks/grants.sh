@@ -42,6 +42,11 @@ name_servers() {
     done
 }
 
+# Where SYSTEM is looked for, as src/xds/trust_roots.ts says.
+system_roots() {
+  sed -n '/^export const SYSTEM_ROOT_PATHS/,/^\]/s/^  "\(.*\)",$/\1/p' src/xds/trust_roots.ts
+}
+
 # The list of a permission set: a flag on the command line takes the place of the set's own.
 listed() {
   sed -n '/^  "permissions": {/,$p' deno.json | sed -n "/^    \"$1\": {/,/^    }/p" |
@@ -67,6 +72,7 @@ read)
     for path in "${XDS_ROOT_CA-}" "${CA_ROOT_CA-}" "${AUTH_TOKEN-}" "${CRL_PATH-}"; do
       case $path in
       '' | *,*) ;;
+      SYSTEM) system_roots ;;
       *) [ ! -e "$path" ] || echo "$path" ;;
       esac
     done

@@ -1,6 +1,7 @@
 // tasks/grants.sh: what `deno task proxy` grants beside its permission set follows from the environment, and is never all.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
+import { SYSTEM_ROOT_PATHS } from "../../src/xds/trust_roots.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -76,13 +77,18 @@ Deno.test("reads are the mesh file, roots and tokens that exist; texts in their 
   assert(usual.includes("./var/run/secrets") && usual.includes("/etc/resolv.conf"));
   const named = await grants(["read"], {
     LOCAL_XDS_PATH: "examples/demo.yaml",
-    XDS_ROOT_CA: "SYSTEM",
+    XDS_ROOT_CA: "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----",
     CA_ROOT_CA: "./README.md",
     AUTH_TOKEN: "a/literal/token",
   });
   assert(named.includes("examples/demo.yaml") && named.includes("./README.md"));
-  assert(!named.includes("SYSTEM") && !named.includes("a/literal/token"), named.join());
+  assertEquals(named.length, usual.length + 1, named.join());
   // As the README's command names them: files of the working directory.
   const bare = await grants(["read"], { XDS_ROOT_CA: "LICENSE", AUTH_TOKEN: "mod.ts" });
   assertEquals(bare.slice(-2), ["LICENSE", "mod.ts"]);
+});
+
+Deno.test("SYSTEM is every place where the operating system's roots may be", async () => {
+  const named = await grants(["read"], { XDS_ROOT_CA: "SYSTEM" });
+  assertEquals(named.slice(-SYSTEM_ROOT_PATHS.length), SYSTEM_ROOT_PATHS);
 });
