@@ -29,6 +29,8 @@ export interface AnswerCacheOptions<Answer> {
 export interface Cacheable {
   readonly generation: number;
   readonly dependsOn: Dependencies;
+  /** As in `Route`. */
+  readonly isProvisional?: true;
 }
 
 interface Entry<Answer> {
@@ -138,7 +140,7 @@ export class AnswerCache<Answer extends Cacheable> {
   }
 
   #keep(key: string, answer: Answer): void {
-    if (this.#touches.isStale(answer)) return;
+    if (answer.isProvisional === true || this.#touches.isStale(answer)) return;
     const known = this.#entries.get(key);
     if (known !== undefined) {
       if (known.answer.generation > answer.generation) return;

@@ -10,6 +10,7 @@ interface Answer {
   readonly generation: number;
   readonly dependsOn: readonly string[];
   readonly weight: number;
+  readonly isProvisional?: true;
 }
 
 const ANSWER: Answer = { generation: 1, dependsOn: [], weight: 1 };
@@ -81,6 +82,16 @@ Deno.test("an answer is asked for once, and given in a later call", () => {
   scene.clock.runUntilIdle();
   assertEquals(scene.heard.length, 2);
   assert(scene.heard[0] === scene.heard[1]);
+});
+
+Deno.test("a provisional answer serves those who asked, and is asked for again", () => {
+  const scene = new Scene();
+  scene.get("a");
+  scene.get("a");
+  scene.answer({ isProvisional: true });
+  assertEquals([scene.asked.length, scene.heard.length, scene.knows("a")], [1, 2, false]);
+  scene.keep("a");
+  assertEquals(scene.knows("a"), true);
 });
 
 Deno.test("equal questions wait together, and each may go on its own", () => {

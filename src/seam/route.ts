@@ -94,6 +94,11 @@ export interface Route {
   /** The service that was meant, for telemetry and `forwarded`; null where none. */
   readonly service: ServiceFacts | null;
   readonly dependsOn: Dependencies;
+  /**
+   * On demand, the control plane knew nothing of something that was asked for: it may know tomorrow and will not say so
+   * by itself. Serves who asked, and is not remembered.
+   */
+  readonly isProvisional?: true;
 }
 
 /** The target of an inbound CONNECT: an address literal or a host name, with a port. */

@@ -291,7 +291,7 @@ export class StateRouter implements Router {
       decide: (look, workload) => {
         const asked = { source: workload, sourceIp: source.ip, dialled: destination };
         const decision = decideOutbound(look, this.#settings, this.#compiled, asked);
-        return this.#route(decision);
+        return this.#route(decision, look);
       },
     }, done);
   }
@@ -312,10 +312,11 @@ export class StateRouter implements Router {
     return isLoopback(ip) && this.#settings.internalPorts.has(port);
   }
 
-  #route(decision: OutboundDecision): Route | RouteError {
+  #route(decision: OutboundDecision, { misses }: Lookups): Route | RouteError {
     if (decision instanceof RouteError) return decision;
     const { source, candidates, service, dependsOn } = decision;
-    return { generation: this.#generation, source, candidates, service, dependsOn };
+    const route = { generation: this.#generation, source, candidates, service, dependsOn };
+    return misses.length > 0 && this.#onDemand !== null ? { ...route, isProvisional: true } : route;
   }
 
   #inboundRoute(decision: InboundDecision): InboundRoute | RouteError {

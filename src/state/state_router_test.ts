@@ -649,9 +649,16 @@ Deno.test("StateRouter takes for unknown what the control plane does not know, a
     const outcomes = bench.routes("10.9.9.9");
     bench.onDemand.answer("/10.9.9.9");
     bench.clock.runUntilIdle();
-    assertEquals((outcomes[0] as Route).candidates[0]!.hop.protocol, "TCP");
+    const route = outcomes[0] as Route;
+    assertEquals([route.candidates[0]!.hop.protocol, route.isProvisional], ["TCP", true]);
     assertEquals(bench.onDemand.keys.length, time);
   }
+});
+
+Deno.test("StateRouter lets a route be remembered that was made from what is known", () => {
+  const known = new DemandBench(LATER).routes("10.9.9.9");
+  const complete = new DemandBench(MESH, { onDemand: null }).routes("10.9.9.9");
+  for (const [route] of [known, complete]) assertEquals((route as Route).isProvisional, undefined);
 });
 
 Deno.test("StateRouter refuses to guess when the control plane does not answer within ON_DEMAND_WAIT_MS", () => {
