@@ -330,11 +330,12 @@ Deno.test("XdsClient takes the good resources and names each bad one in a NACK",
   assertEquals(text.startsWith("empty: unknown address type; bad: decode: "), true, text);
   assertEquals(text.endsWith("; nothing: XDS payload without resource"), true, text);
   const line = world.lines.at(-1)!;
-  assertEquals([line.level, line.message, line.fields["error"]], [
-    "error",
-    "sending response",
-    text,
-  ]);
+  assertEquals([line.level, line.message, line.fields], ["error", "sending response", {
+    type_url: ADDRESS_TYPE,
+    nonce: "n1",
+    type: { unquoted: "Nack" },
+    error: text,
+  }]);
 });
 
 Deno.test("XdsClient rejects one bad address without touching what was good before", async () => {
@@ -496,6 +497,12 @@ Deno.test("XdsClient logs what it received at debug", async () => {
     size: 1,
     removes: 2,
   }]);
+  assertEquals(world.lines.at(-1), {
+    level: "debug",
+    message: "sending response",
+    fields: { type_url: ADDRESS_TYPE, nonce: "n1", type: { unquoted: "Ack" } },
+    span: line.span,
+  });
 });
 
 Deno.test("XdsClient treats a response that nobody can read as an error of the stream; the state stays", async () => {

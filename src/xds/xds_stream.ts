@@ -89,8 +89,9 @@ async function exchange(options: XdsStreamOptions): Promise<void> {
   }
 }
 
-const ACK = { type: { unquoted: "ACK" } };
-const NACK = { type: { unquoted: "NACK" } };
+// Written so by the original, in plain text as in JSON.
+const ACK = { type: { unquoted: "Ack" } };
+const NACK = { type: { unquoted: "Nack" } };
 
 /** In wildcard mode nothing is named; on demand, "*" both ways means "nothing yet" (§1.5). */
 function firstRequest(
