@@ -1,5 +1,5 @@
 // The target of a CONNECT as text and as value (spec/data-path §1.3, §3.2). Pure.
-import { parsePort, parseSocketAddress } from "../base/address.ts";
+import { formatAddress, parsePort, parseSocketAddress } from "../base/address.ts";
 import type { InboundAuthority } from "../seam/route.ts";
 
 /** What may stand in a host name here: letters, digits and the unreserved marks (RFC 3986 §3.2.2). */
@@ -18,4 +18,10 @@ export function parseAuthority(text: string): InboundAuthority | null {
   const hostname = text.slice(0, colon);
   if (port === null || !HOSTNAME.test(hostname)) return null;
   return { kind: "hostname", hostname, port };
+}
+
+/** As the access log has it: an address as it was understood, not as it was written. */
+export function formatAuthority(authority: InboundAuthority): string {
+  if (authority.kind === "address") return formatAddress(authority.address);
+  return `${authority.hostname}:${authority.port}`;
 }

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseAuthority } from "./authority.ts";
+import { formatAuthority, parseAuthority } from "./authority.ts";
 
 Deno.test.each([
   { text: "10.0.0.2:8080", ip: "10.0.0.2", port: 8080 },
@@ -52,4 +52,12 @@ Deno.test("parseAuthority() survives any text, and gives a port of 16 bits", () 
     assertEquals(got, port);
     assertEquals(got <= 65535, true);
   }));
+});
+
+Deno.test.each([
+  { text: "10.0.0.2:080", expected: "10.0.0.2:80" },
+  { text: "[2001:DB8:0::1]:80", expected: "[2001:db8::1]:80" },
+  { text: "Server.ns:0080", expected: "Server.ns:80" },
+])("formatAuthority() writes $text as $expected", ({ text, expected }) => {
+  assertEquals(formatAuthority(parseAuthority(text)!), expected);
 });

@@ -16,7 +16,7 @@ import { ProxyError } from "../base/errors.ts";
 import { Listed } from "../base/roster.ts";
 import { H2Error } from "../h2/errors.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
-import { parseAuthority } from "../hbone/authority.ts";
+import { formatAuthority, parseAuthority } from "../hbone/authority.ts";
 import { encodeBaggage, NO_BAGGAGE, parseBaggage } from "../hbone/baggage.ts";
 import type { ConnectionBudget } from "../hbone/budget.ts";
 import {
@@ -182,16 +182,12 @@ export class InboundTunnel extends Listed implements ChannelHandler {
             network.toLowerCase() !== settings.network.toLowerCase(),
         }, done),
       this.#parts,
-      (outcome) => this.#guarded(() => this.#onRoute(authorityText, authority, outcome)),
+      (outcome) => this.#guarded(() => this.#onRoute(authority, outcome)),
     );
     this.#state = { kind: "routing", step };
   }
 
-  #onRoute(
-    authorityText: string,
-    authority: InboundAuthority,
-    outcome: InboundRoute | ProxyError,
-  ): void {
+  #onRoute(authority: InboundAuthority, outcome: InboundRoute | ProxyError): void {
     assert(this.#state.kind === "routing", "A cancelled step calls nobody");
     if (outcome instanceof ProxyError) {
       this.#refuse(routeStatus(outcome), outcome);
@@ -204,10 +200,10 @@ export class InboundTunnel extends Listed implements ChannelHandler {
       this.#refuse(503, new RouteError("SELF_CALL", "attempted recursive call to ourselves"));
       return;
     }
-    this.#authorize(authorityText, outcome);
+    this.#authorize(authority, outcome);
   }
 
-  #authorize(authorityText: string, route: InboundRoute): void {
+  #authorize(authority: InboundAuthority, route: InboundRoute): void {
     const { connection } = this.#start;
     const identity = connection.security.peerIdentities[0]!;
     const registration = this.#manager.register(
@@ -215,7 +211,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
       this,
     );
     const record = new OpenRecord(
-      this.#facts(authorityText, route),
+      this.#facts(authority, route),
       this.#startedAtMs,
       this.#parts,
     );
@@ -325,7 +321,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
   }
 
   /** What is known when it opens (spec/data-path §3.6; spec/config-and-observability §6.3). */
-  #facts(authorityText: string, route: InboundRoute): ConnectionFacts {
+  #facts(authority: InboundAuthority, route: InboundRoute): ConnectionFacts {
     const { connection, headers } = this.#start;
     const readsBaggage = this.#parts.settings.responseBaggage;
     return {
@@ -334,7 +330,7 @@ export class InboundTunnel extends Listed implements ChannelHandler {
       listener: "inbound",
       sourceAddress: connection.peer,
       destinationAddress: connection.local,
-      hboneAuthority: authorityText,
+      hboneAuthority: formatAuthority(authority),
       source: route.source,
       sourceIdentity: connection.security.peerIdentities[0]!,
       sourceBaggage: readsBaggage ? parseBaggage(headers) ?? NO_BAGGAGE : null,
