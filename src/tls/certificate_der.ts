@@ -10,16 +10,18 @@ export const CERTIFICATE_BYTES_MAX = 64 * 1024;
 
 /** Extensions that are understood, or harmless for us, even when marked critical. */
 const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set([
-  "2.5.29.15", // keyUsage: ignored, as the original's library does (spec/identity-and-inpod §4.2).
+  "2.5.29.15", // keyUsage: only cRLSign is looked at (spec/identity-and-inpod §4.2, §5.2).
   "2.5.29.17", // subjectAltName
   "2.5.29.19", // basicConstraints
   "2.5.29.30", // nameConstraints
-  "2.5.29.31", // cRLDistributionPoints: lists come by file, not from here.
+  "2.5.29.31", // cRLDistributionPoints: lists come by file; this tells which of them is meant.
   "2.5.29.37", // extKeyUsage
 ]);
 
 export interface ParsedCertificate {
   readonly der: Uint8Array<ArrayBuffer>;
+  /** Contents of the serial number's INTEGER. */
+  readonly serial: Uint8Array;
   /** Raw DER names: compared octet by octet. */
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
@@ -37,6 +39,10 @@ export interface ParsedCertificate {
   /** True where nameConstraints speak about URIs, which we do not evaluate. */
   readonly constrainsUris: boolean;
   readonly unknownCriticalExtension: boolean;
+  /** False where keyUsage is there and does not say cRLSign. */
+  readonly signsCrls: boolean;
+  /** The names (DER) that cRLDistributionPoints give without conditions; null where the extension is absent. */
+  readonly crlPoints: readonly Uint8Array[] | null;
 }
 
 interface Extensions {
@@ -46,6 +52,8 @@ interface Extensions {
   uriNames: Uint8Array[];
   constrainsUris: boolean;
   unknownCriticalExtension: boolean;
+  signsCrls: boolean;
+  crlPoints: Uint8Array[] | null;
 }
 
 /**
@@ -66,7 +74,7 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
 
   const versionBox = tbs.optional(0xa0);
   const version = versionBox === null ? 1 : readVersion(tbs.inside(versionBox));
-  tbs.expect(DER_TAG.integer);
+  const serial = tbs.contents(tbs.expect(DER_TAG.integer));
   // Named twice, once under the signature: both must agree (RFC 5280 §4.1.1.2).
   const innerAlgorithm = tbs.expect(DER_TAG.sequence);
   if (!sameBytes(tbs.contents(innerAlgorithm), certificate.contents(outerAlgorithm))) {
@@ -91,10 +99,13 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
     uriNames: [],
     constrainsUris: false,
     unknownCriticalExtension: false,
+    signsCrls: true,
+    crlPoints: null,
   };
   if (extensionBox !== null) readExtensions(tbs.inside(extensionBox), extensions);
   return {
     der,
+    serial,
     issuer: der.subarray(issuer.start, issuer.end),
     subject: der.subarray(subject.start, subject.end),
     notBeforeMs: timeMs(notBefore.tag, validity.contents(notBefore)),
@@ -147,6 +158,8 @@ function readExtensions(box: DerReader, into: Extensions): void {
     else if (oid === "2.5.29.19") readBasicConstraints(value, into);
     else if (oid === "2.5.29.30") readNameConstraints(value, into);
     else if (oid === "2.5.29.37") readExtendedKeyUsage(value, into);
+    else if (oid === "2.5.29.15") into.signsCrls = saysCrlSign(value);
+    else if (oid === "2.5.29.31") into.crlPoints = readCrlPoints(value);
     else if (critical && !KNOWN_EXTENSIONS.has(oid)) into.unknownCriticalExtension = true;
   }
 }
@@ -196,4 +209,35 @@ function readNameConstraints(value: DerReader, into: Extensions): void {
       if (base.tag === URI_TAG) into.constrainsUris = true;
     }
   }
+}
+
+/** Bit 6 of keyUsage (RFC 5280 §4.2.1.3). What is no such bit string says nothing. */
+function saysCrlSign(value: DerReader): boolean {
+  const bits = value.contents(value.next());
+  return ((bits[1] ?? 0) & 0x02) !== 0;
+}
+
+/** Points that hold for some reasons, or for lists of another issuer, are left out: such lists are not supported. */
+function readCrlPoints(value: DerReader): Uint8Array[] {
+  const names: Uint8Array[] = [];
+  const points = value.inside(value.expect(DER_TAG.sequence));
+  while (!points.done) {
+    const point = points.inside(points.expect(DER_TAG.sequence));
+    const name = point.optional(0xa0);
+    if (name !== null && point.done) names.push(...fullNames(point.inside(name)));
+  }
+  return names;
+}
+
+/** Each GeneralName of a DistributionPointName's fullName, DER (RFC 5280 §4.2.1.13); none of a relative name. */
+export function fullNames(reader: DerReader): Uint8Array[] {
+  const full = reader.optional(0xa0);
+  if (full === null) return [];
+  const names: Uint8Array[] = [];
+  const list = reader.inside(full);
+  while (!list.done) {
+    const { start, end } = list.next();
+    names.push(list.bytes.subarray(start, end));
+  }
+  return names;
 }

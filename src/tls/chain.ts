@@ -19,6 +19,9 @@ export const CHAIN_DEPTH_MAX = 6;
 /** Signatures checked for one peer: bounds what a maze of cross-signed certificates can cost. */
 export const SIGNATURE_CHECKS_MAX = 32;
 
+/** A verified path, leaf first; the last is one of our roots. */
+export type CertificatePath = readonly ParsedCertificate[];
+
 export type ChainVerdict =
   | {
     readonly kind: "accepted";
@@ -26,6 +29,8 @@ export type ChainVerdict =
     readonly identities: readonly SpiffeId[];
     /** SHA-256 of the leaf, lower-case hex. */
     readonly leafSha256: string;
+    /** What was verified: the leaf, intermediates, the root. */
+    readonly path: CertificatePath;
     /** The verdict holds from and until these wall times, epoch milliseconds. */
     readonly validFromMs: number;
     readonly validUntilMs: number;
@@ -64,12 +69,14 @@ export function verifyChain(options: ChainOptions): ChainVerdict {
   const search = new PathSearch(others.map(parseOrNull), options);
   const path = search.from(leaf);
   if (path === null) return { kind: "rejected", error: search.reason };
+  const judged = path.slice(0, -1); // The root's own validity is not looked at.
   return {
     kind: "accepted",
     identities: spiffeIdsOf(leaf),
     leafSha256: sha256Hex(leafDer),
-    validFromMs: Math.max(...path.map(({ notBeforeMs }) => notBeforeMs)),
-    validUntilMs: Math.min(...path.map(({ notAfterMs }) => notAfterMs)),
+    path,
+    validFromMs: Math.max(...judged.map(({ notBeforeMs }) => notBeforeMs)),
+    validUntilMs: Math.min(...judged.map(({ notAfterMs }) => notAfterMs)),
   };
 }
 
@@ -88,7 +95,7 @@ class PathSearch {
     this.#roots = options.rootsDer.map(parseOrNull);
   }
 
-  /** The path below the root, leaf first; null where there is none. */
+  /** The path, leaf first, with its root; null where there is none. */
   from(leaf: ParsedCertificate): ParsedCertificate[] | null {
     const path = [leaf];
     return this.#extend(path) ? path : null;
@@ -100,7 +107,10 @@ class PathSearch {
       if (root === null || !sameBytes(root.subject, last.issuer)) continue;
       if (root.constrainsUris) {
         this.reason = rejection("NAME_CONSTRAINTS", "Other(OtherError(NameConstraintViolation))");
-      } else if (this.#signed(last, root)) return true;
+      } else if (this.#signed(last, root)) {
+        path.push(root);
+        return true;
+      }
     }
     for (const issuer of this.#intermediates) {
       if (issuer === null || path.includes(issuer) || !sameBytes(issuer.subject, last.issuer)) {

@@ -14,6 +14,10 @@ export type PeerRejection =
   | "UNKNOWN_CRITICAL_EXTENSION"
   | "NAME_CONSTRAINTS"
   | "CHAIN_TOO_LONG"
+  /** A revocation list names a certificate of its path. */
+  | "REVOKED"
+  /** The list that counts for it was not signed by its issuer, or not by one that may. */
+  | "CRL_UNUSABLE"
   | "WRONG_TRUST_DOMAIN"
   | "WRONG_IDENTITY";
 
@@ -34,16 +38,30 @@ export class PeerRejectedError extends ProxyError {
     code: PeerRejection,
     texts: { readonly display: string; readonly debug: string },
   ) {
-    super(
-      code === "NO_CERTIFICATE"
-        ? "peer sent no certificates"
-        : `invalid peer certificate: ${texts.display}`,
-    );
+    const { sentence, debug } = wordsOf(code, texts);
+    super(sentence);
     this.code = code;
-    this.debugForm = code === "NO_CERTIFICATE"
-      ? "Custom { kind: InvalidData, error: NoCertificatesPresented }"
-      : `Custom { kind: InvalidData, error: InvalidCertificate(${texts.debug}) }`;
+    this.debugForm = `Custom { kind: InvalidData, error: ${debug} }`;
   }
+}
+
+function wordsOf(
+  code: PeerRejection,
+  { display, debug }: { readonly display: string; readonly debug: string },
+): { readonly sentence: string; readonly debug: string } {
+  if (code === "NO_CERTIFICATE") {
+    return { sentence: "peer sent no certificates", debug: "NoCertificatesPresented" };
+  }
+  if (code === "CRL_UNUSABLE") {
+    return {
+      sentence: `invalid certificate revocation list: ${display}`,
+      debug: `InvalidCertRevocationList(${debug})`,
+    };
+  }
+  return {
+    sentence: `invalid peer certificate: ${display}`,
+    debug: `InvalidCertificate(${debug})`,
+  };
 }
 
 /**

@@ -1,5 +1,6 @@
 // Is this peer who it must be? One synchronous pure answer over the DER chain, used by every network (design §3.7).
-import { type ChainVerdict, verifyChain } from "./chain.ts";
+import { type CertificatePath, type ChainVerdict, verifyChain } from "./chain.ts";
+import type { CrlSet } from "./crl.ts";
 import { PeerRejectedError, type PeerRejection } from "./errors.ts";
 import type { SpiffeId } from "./spiffe_id.ts";
 
@@ -11,6 +12,8 @@ export interface JudgeOptions {
   readonly peer: PeerRule;
   /** Wall time, epoch milliseconds. */
   readonly nowMs: number;
+  /** Revocation lists; absent: none are in use. */
+  readonly crls?: CrlSet;
 }
 
 /** Which names are acceptable. */
@@ -33,12 +36,14 @@ export type PeerVerdict =
     readonly identities: readonly SpiffeId[];
     /** SHA-256 of the leaf, lower-case hex. */
     readonly leafSha256: string;
+    /** What was verified, for judging it by later revocation lists. */
+    readonly path: CertificatePath;
   }
   | { readonly kind: "rejected"; readonly error: PeerRejectedError };
 
 /**
- * Judges a peer: chain to one of the roots, validity, usage, form, then names
- * (spec/identity-and-inpod §4.2, §4.3). Never throws for what the peer sent; changes nothing.
+ * Judges a peer: chain to one of the roots, validity, usage, form, then revocation, then names
+ * (spec/identity-and-inpod §4.2, §4.3, §5.2). Never throws for what the peer sent; changes nothing.
  */
 export function judgePeer(options: JudgeOptions): PeerVerdict {
   const chain = verifyChain({
@@ -47,18 +52,23 @@ export function judgePeer(options: JudgeOptions): PeerVerdict {
     role: options.peer.role,
     nowMs: options.nowMs,
   });
-  return judgeNames(chain, options.peer);
+  return judgeAccepted(chain, options);
 }
 
-/** The second half of {@link judgePeer}, for a chain whose verdict is known already. */
-export function judgeNames(chain: ChainVerdict, rule: PeerRule): PeerVerdict {
+/** The second half of {@link judgePeer}, for a chain whose verdict is known already: revocation and names. */
+export function judgeAccepted(
+  chain: ChainVerdict,
+  { peer: rule, crls }: Pick<JudgeOptions, "peer" | "crls">,
+): PeerVerdict {
   if (chain.kind === "rejected") return chain;
-  const { identities, leafSha256 } = chain;
+  const objection = crls?.objectionTo(chain.path) ?? null;
+  if (objection !== null) return { kind: "rejected", error: objection };
+  const { identities, leafSha256, path } = chain;
   const got = identities.map(({ uri }) => uri).join(",");
   if (rule.role === "server") {
     const wanted = new Set(rule.expected.map(({ uri }) => uri));
     if (identities.some(({ uri }) => wanted.has(uri))) {
-      return { kind: "accepted", identities, leafSha256 };
+      return { kind: "accepted", identities, leafSha256, path };
     }
     const list = [...wanted].join(",");
     return rejectNames(
@@ -70,7 +80,7 @@ export function judgeNames(chain: ChainVerdict, rule: PeerRule): PeerVerdict {
   const acceptable = identities.some((id) =>
     trustDomain === null || id.trustDomain === trustDomain
   );
-  if (acceptable) return { kind: "accepted", identities, leafSha256 };
+  if (acceptable) return { kind: "accepted", identities, leafSha256, path };
   return rejectNames(
     "WRONG_TRUST_DOMAIN",
     `identity verification error: peer did not present the expected trustdomain (${

@@ -1,7 +1,7 @@
 // Remembers chains that were found good, so that a peer's thousandth connection costs a hash and a look-up.
 import { createHash } from "node:crypto";
 import { type ChainVerdict, sha256Hex, verifyChain } from "./chain.ts";
-import { judgeNames, type JudgeOptions, type PeerVerdict } from "./verdict.ts";
+import { judgeAccepted, type JudgeOptions, type PeerVerdict } from "./verdict.ts";
 
 /** Accepted chains remembered; the one remembered longest goes first. */
 export const VERDICT_CACHE_MAX = 4096;
@@ -10,7 +10,7 @@ type AcceptedChain = Extract<ChainVerdict, { kind: "accepted" }>;
 
 /**
  * {@link judgePeer} with a memory for accepted chains, keyed by the roots' contents, role and leaf. An entry
- * serves only within the validity of every certificate of its path; names are judged anew each time. A
+ * serves only within the validity of every certificate of its path; revocation and names are judged anew each time. A
  * refused chain is not remembered: the next one may bring the intermediate that was missing.
  */
 export class VerdictCache {
@@ -32,17 +32,18 @@ export class VerdictCache {
     const { chainDer, rootsDer, peer, nowMs } = options;
     const leaf = chainDer[0];
     if (leaf === undefined) {
-      return judgeNames(verifyChain({ chainDer, rootsDer, role: peer.role, nowMs }), peer);
+      return judgeAccepted(verifyChain({ chainDer, rootsDer, role: peer.role, nowMs }), options);
     }
     const key = `${peer.role} ${this.#rootsHash(rootsDer)} ${sha256Hex(leaf)}`;
     const known = this.#accepted.get(key);
     if (known !== undefined) {
-      if (nowMs >= known.validFromMs && nowMs <= known.validUntilMs) return judgeNames(known, peer);
+      const isValid = nowMs >= known.validFromMs && nowMs <= known.validUntilMs;
+      if (isValid) return judgeAccepted(known, options);
       this.#accepted.delete(key);
     }
     const verdict = verifyChain({ chainDer, rootsDer, role: peer.role, nowMs });
     if (verdict.kind === "accepted") this.#remember(key, verdict);
-    return judgeNames(verdict, peer);
+    return judgeAccepted(verdict, options);
   }
 
   #remember(key: string, verdict: AcceptedChain): void {

@@ -85,6 +85,11 @@ export class OddCa {
     return new OddCa(certificate, keys, this);
   }
 
+  /** PKCS#8, to sign lists of revoked certificates with. */
+  async privateKeyDer(): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(await crypto.subtle.exportKey("pkcs8", this.#keys.privateKey));
+  }
+
   /** A leaf with its key, chain and our root, whatever it says. */
   async leaf(options: OddOptions = {}): Promise<CertifiedKey> {
     const keys = await generateLeafKey();

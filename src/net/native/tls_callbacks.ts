@@ -40,6 +40,9 @@ const LIBRARY_REASONS: Readonly<Record<PeerRejection, number>> = {
   NAME_CONSTRAINTS: CERT_UNNAMED,
   CHAIN_TOO_LONG: CERT_UNNAMED,
   WRONG_TRUST_DOMAIN: CERT_UNNAMED,
+  REVOKED: 23,
+  // The library's word for what its application found: handshake_failure.
+  CRL_UNUSABLE: 50,
   WRONG_IDENTITY: CERT_UNNAMED,
 };
 
