@@ -47,7 +47,7 @@ export class MeshFeed implements AsyncDisposable {
     this.#store = new MeshStore({
       clock,
       log,
-      onChange: ({ state, policies, touched }) => this.router.replace(state, { policies, touched }),
+      onChange: ({ state, ...change }) => this.router.replace(state, change),
     });
     const synced = Promise.withResolvers<void>();
     const death = Promise.withResolvers<never>();
