@@ -30,12 +30,18 @@ interface Place extends Request {
 /** One request per key. Due ones leave by rank; those of the future become due as time passes. */
 export class RequestQueue {
   readonly #places = new Map<string, Place>();
+  readonly #counts: Record<Priority, number> = [0, 0, 0];
   readonly #future = new Heap((a, b) => a.dueMs - b.dueMs || a.age - b.age);
   readonly #due = new Heap((a, b) => b.priority - a.priority || a.dueMs - b.dueMs || a.age - b.age);
   #ages = 0;
 
   get size(): number {
     return this.#places.size;
+  }
+
+  /** How many of that priority wait. */
+  count(priority: Priority): number {
+    return this.#counts[priority];
   }
 
   get(key: string): Request | null {
@@ -47,6 +53,7 @@ export class RequestQueue {
     this.remove(request.key);
     const place = { ...request, age: this.#ages++, at: -1 };
     this.#places.set(place.key, place);
+    this.#counts[place.priority]++;
     // Which of them are due is found out when somebody asks with a time.
     this.#future.push(place);
   }
@@ -56,6 +63,7 @@ export class RequestQueue {
     const place = this.#places.get(key);
     if (place === undefined) return false;
     this.#places.delete(key);
+    this.#counts[place.priority]--;
     if (!this.#future.remove(place)) this.#due.remove(place);
     return true;
   }

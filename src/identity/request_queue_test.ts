@@ -80,6 +80,8 @@ Deno.test("RequestQueue does what a sorted list does", () => {
       list = list.filter((other) => other !== best);
     }
     const nextMs = Math.min(...list.map(({ dueMs }) => dueMs));
+    const warmups = list.filter(({ priority }) => priority === warmup).length;
+    assertEquals(queue.count(warmup), warmups, `step ${step}`);
     assertEquals(Math.max(nowMs, queue.nextDueMs), Math.max(nowMs, nextMs), `step ${step}`);
   }
 });

@@ -25,7 +25,7 @@ export function nextRetry(before: Retry | null, nowMs: number): Retry {
     : { failures: before.failures + 1, sinceMs: before.sinceMs };
 }
 
-/** @param draw 0 to less than 1: 0 is the shortest wait that jitter allows, 0.5 the nominal one. */
+/** Whole milliseconds. @param draw 0 to less than 1: 0 is the shortest wait that jitter allows, 0.5 the nominal one. */
 export function retryWaitMs(retry: Retry, nowMs: number, draw: number): number {
   assert(retry.failures >= 1, "Who has not failed does not wait");
   if (nowMs - retry.sinceMs >= RETRY_STEADY_MS) return RETRY_WAIT_MAX_MS;
@@ -34,5 +34,5 @@ export function retryWaitMs(retry: Retry, nowMs: number, draw: number): number {
     RETRY_WAIT_MAX_MS,
     RETRY_FIRST_MS * 2 ** Math.min(retry.failures - 1, 8),
   );
-  return nominalMs * (1 + RETRY_JITTER_SHARE * (2 * draw - 1));
+  return Math.round(nominalMs * (1 + RETRY_JITTER_SHARE * (2 * draw - 1)));
 }
