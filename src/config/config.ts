@@ -3,13 +3,7 @@ import { parsePort, parseSocketAddress } from "../base/address.ts";
 import { spiffeId } from "../tls/spiffe_id.ts";
 import { type CaConfig, readCa, readToken, readXds, type XdsConfig } from "./control_plane.ts";
 import { type Environment, EnvReader, U16_LIMIT, U32_LIMIT, U64_LIMIT } from "./env_reader.ts";
-import {
-  ConfigError,
-  invalidConfiguration,
-  invalidVariable,
-  type Notice,
-  shownValue,
-} from "./errors.ts";
+import { ConfigError, invalidConfiguration, type Notice, shownValue } from "./errors.ts";
 import { freeze } from "./freeze.ts";
 import { type Listeners, PORTS, readListeners } from "./listeners.ts";
 import { PrefixedVariables } from "./metadata.ts";
@@ -280,7 +274,10 @@ function readWorkload(read: EnvReader): WorkloadInfo {
   }
   const parts = /^([^/]*)\/([^/]*)\/(.*)$/s.exec(info);
   if (parts === null) {
-    throw invalidVariable("PROXY_WORKLOAD_INFO", info, "must be namespace/name/serviceaccount");
+    const got = info.split("/").map((part) => JSON.stringify(part)).join(", ");
+    throw invalidConfiguration(
+      `PROXY_WORKLOAD_INFO must match the format 'namespace/name/service-account' (got [${got}])`,
+    );
   }
   return { namespace: parts[1]!, name: parts[2]!, serviceAccount: parts[3]! };
 }

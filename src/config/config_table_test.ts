@@ -302,9 +302,11 @@ const ROWS: Readonly<Record<string, Row>> = {
       ["a/b/c", { namespace: "a", name: "b", serviceAccount: "c" }],
       ["a/b/c/d", { namespace: "a", name: "b", serviceAccount: "c/d" }],
     ],
-    refuses: ["", "a", "a/b"].map((value) =>
-      invalid("PROXY_WORKLOAD_INFO", value, "must be namespace/name/serviceaccount")
-    ),
+    refuses: [["", '[""]'], ["a", '["a"]'], ["a/b", '["a", "b"]']].map(([value, got]) => [
+      value!,
+      "invalid configuration: PROXY_WORKLOAD_INFO must match the format " +
+      `'namespace/name/service-account' (got ${got})`,
+    ]),
   },
   ...text("ISTIO_META_ISTIO_VERSION", ({ proxyMetadata }) => proxyMetadata.get("ISTIO_VERSION"), {
     otherwise: undefined,
