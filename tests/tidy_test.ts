@@ -19,7 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   proto: [],
   xds: ["base", "tls", "rbac", "seam", "state", "proto"],
   dns: ["base", "net", "seam"],
-  identity: ["base", "tls"],
+  identity: ["base", "tls", "proto"],
   telemetry: ["base", "tls", "rbac", "seam"],
   admin: ["base", "tls", "rbac", "seam", "telemetry"],
   config: ["base", "tls", "rbac"],

@@ -45,39 +45,53 @@ export interface LeafOptions {
   readonly usages?: readonly ExtendedUsage[];
 }
 
-/** An ECDSA P-256 root that signs for whoever asks. Made anew in each test; keys stay in memory. */
+/** An ECDSA P-256 root, or an intermediate, that signs for whoever asks. Made anew in each test; keys stay in memory. */
 export class MeshCa {
   readonly rootPem: string;
+  /** Intermediates from this one up, without the root. */
+  readonly chainPems: readonly string[];
   readonly #name: Uint8Array;
   readonly #keys: CryptoKeyPair;
 
-  private constructor(rootDer: Uint8Array, name: Uint8Array, keys: CryptoKeyPair) {
-    this.rootPem = pem("CERTIFICATE", rootDer);
-    this.#name = name;
-    this.#keys = keys;
+  private constructor(
+    rootPem: string,
+    chainPems: readonly string[],
+    signer: { readonly name: Uint8Array; readonly keys: CryptoKeyPair },
+  ) {
+    this.rootPem = rootPem;
+    this.chainPems = chainPems;
+    this.#name = signer.name;
+    this.#keys = signer.keys;
   }
 
   static async create(commonName = "test mesh root"): Promise<MeshCa> {
     const keys = await generateKeys();
     const name = distinguishedName(commonName);
-    const now = Date.now();
-    const rootDer = await sign(keys.privateKey, {
-      issuer: name,
-      subject: name,
-      publicKey: keys.publicKey,
-      notBeforeMs: now - HOUR_MS,
-      notAfterMs: now + 24 * HOUR_MS,
-      extensions: [
-        extension(OID.basicConstraints, sequence(der(0x01, [0xff]))),
-        extension(OID.keyUsage, der(0x03, [0x01, 0x06])), // keyCertSign, cRLSign
-      ],
-    });
-    return new MeshCa(rootDer, name, keys);
+    const rootDer = await sign(keys.privateKey, caCertificate(name, name, keys.publicKey));
+    return new MeshCa(pem("CERTIFICATE", rootDer), [], { name, keys });
+  }
+
+  /** A CA below this one. */
+  async intermediate(commonName: string): Promise<MeshCa> {
+    const keys = await generateKeys();
+    const name = distinguishedName(commonName);
+    const der = await sign(this.#keys.privateKey, caCertificate(this.#name, name, keys.publicKey));
+    const chainPems = [pem("CERTIFICATE", der), ...this.chainPems];
+    return new MeshCa(this.rootPem, chainPems, { name, keys });
   }
 
   /** Signs a fresh key pair. */
   async issue(options: LeafOptions): Promise<TestLeaf> {
     const keys = await generateKeys();
+    return {
+      certPem: await this.certify(keys.publicKey, options),
+      keyPem: await privateKeyPem(keys.privateKey),
+      rootPem: this.rootPem,
+    };
+  }
+
+  /** Signs for somebody else's key; PEM. */
+  async certify(publicKey: CryptoKey, options: LeafOptions): Promise<string> {
     const now = Date.now();
     const usages = options.usages ?? ["serverAuth", "clientAuth"];
     const extensions = [
@@ -98,16 +112,12 @@ export class MeshCa {
     const certificate = await sign(this.#keys.privateKey, {
       issuer: this.#name,
       subject: sequence(),
-      publicKey: keys.publicKey,
+      publicKey,
       notBeforeMs: options.notBeforeMs ?? now - HOUR_MS,
       notAfterMs: options.notAfterMs ?? now + HOUR_MS,
       extensions,
     });
-    return {
-      certPem: pem("CERTIFICATE", certificate),
-      keyPem: await privateKeyPem(keys.privateKey),
-      rootPem: this.rootPem,
-    };
+    return pem("CERTIFICATE", certificate);
   }
 
   /** Signs for `spiffe://cluster.local/ns/<namespace>/sa/<serviceAccount>` and writes three files. */
@@ -140,6 +150,22 @@ interface ToBeSigned {
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
   readonly extensions: readonly Uint8Array[];
+}
+
+/** What a CA's own certificate says. */
+function caCertificate(issuer: Uint8Array, subject: Uint8Array, publicKey: CryptoKey): ToBeSigned {
+  const now = Date.now();
+  return {
+    issuer,
+    subject,
+    publicKey,
+    notBeforeMs: now - HOUR_MS,
+    notAfterMs: now + 24 * HOUR_MS,
+    extensions: [
+      extension(OID.basicConstraints, sequence(der(0x01, [0xff]))),
+      extension(OID.keyUsage, der(0x03, [0x01, 0x06])), // keyCertSign, cRLSign
+    ],
+  };
 }
 
 /** A v3 certificate, DER (RFC 5280 §4.1). */
