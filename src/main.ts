@@ -15,6 +15,7 @@ import { type Need, requirePermissions } from "./permissions.ts";
 import { inheritedDescriptors } from "./net/inherited.ts";
 import { nativeNeeds, type Plan, planDedicated } from "./plan.ts";
 import { inspectNative } from "./planes.ts";
+import { forgetProxies, PROXY_VARIABLES, ROOT_VARIABLES } from "./runtime_trust.ts";
 import { onSignal, type ShutdownState, type Signal } from "./shutdown.ts";
 import { type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
 import type { Logging } from "./telemetry/logging.ts";
@@ -35,9 +36,6 @@ const DEBUGGER_OPENED =
 
 /** Variables that libraries read by themselves; without the grant they throw. */
 const LIBRARY_VARIABLES = ["LOG_STREAM", "LOG_TOKENS"] as const;
-
-/** What can make the runtime's own TLS client trust more than the mesh's root (spec/deno-runtime §8.1). */
-const ROOT_VARIABLES = ["DENO_CERT", "DENO_TLS_CA_STORE", "NODE_EXTRA_CA_CERTS"] as const;
 
 /** Something at the operator's side keeps the program from starting; the message says what and what to do. */
 class StartError extends ProxyError {
@@ -142,7 +140,9 @@ function readSettings(defaults: Readonly<Record<string, string>>): Config {
     ...LIBRARY_VARIABLES.map((name) => variable(name, "let the YAML parser read its debug switch")),
     variable(ENV_NAMES_VARIABLE, "know which variables are set"),
     ...ROOT_VARIABLES.map((name) => variable(name, "see that the runtime trusts no other roots")),
+    ...PROXY_VARIABLES.map((name) => variable(name, "ask nobody in the control plane's place")),
   ]);
+  forgetProxies();
   const env = (name: string) => environment(name) ?? defaults[name];
   return readConfig(env, configSources());
 }
