@@ -1,7 +1,7 @@
 // What a process will open, decided before anything opens: proxies, in-process workloads, HTTP ports.
 import { assert } from "./base/assert.ts";
 import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
-import { type Config, PORTS } from "./config/config.ts";
+import { type Config, type ControlServer, PORTS } from "./config/config.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
 import { hostLookupNeeds } from "./host_lookup.ts";
 import type { Need } from "./permissions.ts";
@@ -167,13 +167,18 @@ export function needsOf(plan: Plan): Need[] {
   return [...needs.values()];
 }
 
-/** To ask the control plane for the mesh, as who we are, and to believe it is the control plane. */
-function controlPlaneNeeds({ config: { xds } }: Plan): Need[] {
-  if (xds === null) return [];
-  const { protocol, hostname, port } = new URL(xds.address);
+/** To ask the control plane for the mesh and for certificates, as who we are, and to believe it is the control plane. */
+function controlPlaneNeeds({ config: { xds, ca } }: Plan): Need[] {
+  return [
+    ...(xds === null ? [] : serverNeeds(xds, "ask the control plane for the mesh")),
+    ...(ca === null ? [] : serverNeeds(ca, "ask the CA for certificates")),
+  ];
+}
+
+function serverNeeds({ address, root, token }: ControlServer, why: string): Need[] {
+  const { protocol, hostname, port } = new URL(address);
   const what = `${hostname}:${port || (protocol === "http:" ? 80 : 443)}`;
-  const needs: Need[] = [{ kind: "net", what, why: "ask the control plane for the mesh" }];
-  const { root, token } = xds;
+  const needs: Need[] = [{ kind: "net", what, why }];
   const paths = root.kind === "file"
     ? [root.path]
     : root.kind === "system"

@@ -24,22 +24,24 @@ export function forgetProxies(): void {
 }
 
 /**
- * Sees to it that the control plane's certificate is judged by its roots alone.
+ * Sees to it that the certificates of control plane and CA are judged by its roots alone.
  * @throws {ConfigError} where the runtime would trust others too.
  */
 export function requireOwnRoots(
-  { xds }: Pick<Config, "xds">,
+  { xds, ca }: Pick<Config, "xds" | "ca">,
   variable = (name: string) => Deno.env.get(name),
 ): void {
-  if (xds === null || xds.address.startsWith("http://")) return;
+  const server = [xds, ca].find((each) => each?.address.startsWith("https://") === true);
+  if (!server) return;
+  const { address } = server;
   const [certificate, store, extra] = ROOT_VARIABLES;
   if (variable(store) !== "") {
     throw invalidConfiguration(
-      `public certificate authorities could vouch for ${xds.address}: start with ${store}= (set and empty)`,
+      `public certificate authorities could vouch for ${address}: start with ${store}= (set and empty)`,
     );
   }
   for (const name of [certificate, extra]) {
     if ((variable(name) ?? "") === "") continue;
-    throw invalidConfiguration(`what ${name} names could vouch for ${xds.address}: unset it`);
+    throw invalidConfiguration(`what ${name} names could vouch for ${address}: unset it`);
   }
 }

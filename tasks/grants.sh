@@ -24,7 +24,10 @@ control_plane() {
   else
     default=localhost:15012
   fi
-  [ -z "${XDS_ADDRESS-$default}" ] || server "${XDS_ADDRESS-$default}"
+  {
+    [ -z "${XDS_ADDRESS-$default}" ] || server "${XDS_ADDRESS-$default}"
+    [ "${FAKE_CA-}" = true ] || [ -z "${CA_ADDRESS-$default}" ] || server "${CA_ADDRESS-$default}"
+  } | sort -u
 }
 
 # Name servers, for workloads that the mesh knows by name.

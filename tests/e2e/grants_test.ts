@@ -7,7 +7,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 async function grants(
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  env: Readonly<Record<string, string>> = { FAKE_CA: "true" },
 ): Promise<string[]> {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
     args: ["tasks/grants.sh", ...args],
@@ -24,7 +24,7 @@ async function grants(
 Deno.test("the net grants of a task begin with its whole permission set", async () => {
   for (const set of ["proxy", "proxy-native"] as const) {
     const { net } = config.permissions[set];
-    const [first, ...rest] = await grants(["net", set], { XDS_ADDRESS: "" });
+    const [first, ...rest] = await grants(["net", set], { XDS_ADDRESS: "", FAKE_CA: "true" });
     assertEquals([first, ...rest.slice(0, net.length)], ["127.0.0.1:15000", ...net]);
     assertStringIncludes(
       config.tasks[set === "proxy" ? "proxy" : "proxy:native"].command,
@@ -41,17 +41,34 @@ Deno.test.each([
   { address: "http://[::1]", granted: "[::1]:80" },
   { address: "https://[::1]:15012/path", granted: "[::1]:15012" },
 ])("XDS_ADDRESS=$address grants $granted", async ({ address, granted }) => {
-  const without = await grants(["net", "proxy"], { XDS_ADDRESS: "" });
+  const without = await grants(["net", "proxy"], { XDS_ADDRESS: "", FAKE_CA: "true" });
   const more = await grants(
     ["net", "proxy"],
-    address === undefined ? {} : { XDS_ADDRESS: address },
+    {
+      FAKE_CA: "true",
+      ...(address === undefined ? {} : { XDS_ADDRESS: address }),
+    },
   );
   assertEquals(more.filter((grant) => !without.includes(grant)), [granted]);
   assertEquals(more.length, without.length + 1);
 });
 
+Deno.test("the CA is granted too, once, unless a throw-away one does its work", async () => {
+  const both = { XDS_ADDRESS: "istiod.x.svc:15012", CA_ADDRESS: "https://ca.x.svc" };
+  const { length } = await grants(["net", "proxy"], { XDS_ADDRESS: "", FAKE_CA: "true" });
+  const granted = async (env: Readonly<Record<string, string>>) =>
+    (await grants(["net", "proxy"], env)).filter((grant) => grant.includes(".svc"));
+  assertEquals(await granted(both), ["ca.x.svc:443", "istiod.x.svc:15012"]);
+  assertEquals(await granted({ ...both, FAKE_CA: "true" }), ["istiod.x.svc:15012"]);
+  const same = { ...both, CA_ADDRESS: both.XDS_ADDRESS };
+  assertEquals((await grants(["net", "proxy"], same)).length, length + 1);
+});
+
 Deno.test("in a cluster the control plane is where istiod is", async () => {
-  const inCluster = await grants(["net", "proxy"], { KUBERNETES_SERVICE_HOST: "" });
+  const inCluster = await grants(["net", "proxy"], {
+    KUBERNETES_SERVICE_HOST: "",
+    FAKE_CA: "true",
+  });
   assert(inCluster.includes("istiod.istio-system.svc:15012"));
 });
 
