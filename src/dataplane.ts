@@ -18,7 +18,7 @@ import { ConnectionManager } from "./inbound/connection_manager.ts";
 import { InboundServer } from "./inbound/listener.ts";
 import { PlaintextServer } from "./inbound/plaintext_listener.ts";
 import type { OpenListener, OpenListeners, RunningPlane } from "./isolate/plane.ts";
-import type { Listener, Network } from "./net/network.ts";
+import type { Listener, Network, PeerSecurity } from "./net/network.ts";
 import { OutboundServer } from "./outbound/listener.ts";
 import { Socks5Server } from "./outbound/socks5_listener.ts";
 import type { Events } from "./seam/events.ts";
@@ -195,6 +195,7 @@ export class DataPlane implements RunningPlane {
   readonly #onDone: (() => void)[] = [];
   #state: State = "running";
   #deadline: Timer | null = null;
+  readonly #listsWatch: Cancel;
 
   /** For {@link startDataPlane} only. */
   constructor(
@@ -209,6 +210,7 @@ export class DataPlane implements RunningPlane {
     this.#blocks = blocks;
     this.#budget = budget;
     this.#manager = manager;
+    this.#listsWatch = parts.network.revocation.watch(() => this.#rejudge());
   }
 
   get local(): OpenListeners {
@@ -246,10 +248,27 @@ export class DataPlane implements RunningPlane {
     };
   }
 
-  /** Ends HBONE connections with peers whose leaf is revoked, both directions; says how many. */
-  revoke(isRevoked: (leafSha256: string) => boolean): number {
-    return (this.inbound?.revoke(isRevoked) ?? 0) + (this.outbound?.pool.revoke(isRevoked) ?? 0) +
-      (this.socks5?.pool.revoke(isRevoked) ?? 0);
+  /** Ends HBONE connections with peers that are revoked, both directions; says how many. */
+  revoke(isRevoked: (peer: PeerSecurity) => boolean): number {
+    return this.#revoke(isRevoked, isRevoked);
+  }
+
+  #revoke(
+    isClientRevoked: (peer: PeerSecurity) => boolean,
+    isServerRevoked: (peer: PeerSecurity) => boolean,
+  ): number {
+    return (this.inbound?.revoke(isClientRevoked) ?? 0) +
+      (this.outbound?.pool.revoke(isServerRevoked) ?? 0) +
+      (this.socks5?.pool.revoke(isServerRevoked) ?? 0);
+  }
+
+  /** The network's revocation lists are others now: they judge what was let in before (spec/identity-and-inpod §5.3). */
+  #rejudge(): void {
+    const { revocation } = this.#parts.network;
+    this.#revoke(
+      ({ peerPath }) => revocation.findRevoked(peerPath, "client") !== null,
+      ({ peerPath }) => revocation.findRevoked(peerPath, "server") !== null,
+    );
   }
 
   /**
@@ -324,6 +343,7 @@ export class DataPlane implements RunningPlane {
     this.#state = "stopped";
     this.#deadline?.cancel();
     this.#deadline = null;
+    this.#listsWatch.cancel();
     for (const done of this.#onDone.splice(0)) done();
   }
 }

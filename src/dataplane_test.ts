@@ -4,16 +4,31 @@ import {
   CLIENT,
   CLIENT_IP,
   DataPlaneWorld,
+  identityOf,
   NotedEvents,
   PLAIN_IP,
+  SERVER,
   SERVER_IP,
+  testCrl,
+  testLeaf,
 } from "../tests/support/data_plane_world.ts";
 import { connectTo, HboneClient } from "../tests/support/hbone_client.ts";
+import type { Done } from "./base/channel.ts";
 import { ProxyError } from "./base/errors.ts";
 import { SeededRandom } from "./base/random.ts";
 import { type DataPlane, type DataPlaneStats, startDataPlane } from "./dataplane.ts";
 import { PERFECT_LINK } from "./net/memory/link_plan.ts";
-import { BindError, type Listener, type ListenOptions } from "./net/network.ts";
+import type { CrlSet } from "./tls/crl.ts";
+import { parseSpiffeId } from "./tls/spiffe_id.ts";
+import {
+  BindError,
+  type Listener,
+  type ListenOptions,
+  type Network,
+  type SecureChannel,
+} from "./net/network.ts";
+
+const STRANGER = parseSpiffeId("spiffe://cluster.local/ns/default/sa/stranger");
 
 /** A SOCKS5 client that has said "hello" to an echoing application through two data planes. */
 async function connected() {
@@ -374,6 +389,72 @@ Deno.test("DataPlane.revoke() ends tunnels of a revoked peer on both nodes, flag
     ]);
     world.dispose();
   }
+});
+
+Deno.test("DataPlane judges what it let in again when its network's revocation lists change", async () => {
+  for (const who of ["client", "server"] as const) {
+    const { world, user, ...planes } = await connected();
+    const { revocation } = world.network(who === "client" ? CLIENT_IP : SERVER_IP);
+    revocation.replace(await testCrl([await testLeaf(STRANGER)]));
+    world.clock.advance(10);
+    assertEquals(planes[who].events.ends, []);
+    revocation.replace(
+      await testCrl([await testLeaf(identityOf(who === "client" ? SERVER : CLIENT))]),
+    );
+    assertEquals(revocation.counts, {
+      source: who === "client" ? 1 : 0,
+      destination: who === "client" ? 0 : 1,
+    });
+    user.channel.endWrite();
+    world.drive(() => user.closed);
+    world.clock.advance(2_000);
+    assertEquals(planes[who].events.ends, [
+      "CERT_REVOKED: connection closed: peer certificate revoked by CRL",
+    ]);
+    world.dispose();
+  }
+});
+
+/** New lists come between a peer's verdict and the data plane's hearing of it. */
+function replacedMeanwhile(network: Network, lists: CrlSet): void {
+  const meanwhile = (done: Done<SecureChannel>): Done<SecureChannel> => (outcome) => {
+    if (!(outcome instanceof ProxyError)) network.revocation.replace(lists);
+    done(outcome);
+  };
+  const secureServer = network.secureServer.bind(network);
+  const dialSecure = network.dialSecure.bind(network);
+  network.secureServer = (channel, options, done) =>
+    secureServer(channel, options, meanwhile(done));
+  network.dialSecure = (address, options, done) => dialSecure(address, options, meanwhile(done));
+}
+
+Deno.test("DataPlane refuses an HBONE client that was revoked while its handshake was under way", async () => {
+  const world = await DataPlaneWorld.create();
+  world.client();
+  const { events, plane } = world.server();
+  const network = world.network(SERVER_IP);
+  replacedMeanwhile(network, await testCrl([await testLeaf(identityOf(CLIENT))]));
+  const user = world.socks({ ip: SERVER_IP, port: 8080 });
+  world.drive(() => user.closed);
+  const text =
+    "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(Revoked) }";
+  assertEquals([events.refusals, plane.statsNow().inboundTransports], [[text], 0]);
+  assertEquals(network.revocation.counts, { source: 0, destination: 1 });
+  world.dispose();
+});
+
+Deno.test("DataPlane drops an HBONE server that was revoked while its handshake was under way", async () => {
+  const world = await DataPlaneWorld.create();
+  const { events, plane } = world.client();
+  world.server();
+  const network = world.network(CLIENT_IP);
+  replacedMeanwhile(network, await testCrl([await testLeaf(identityOf(SERVER))]));
+  const user = world.socks({ ip: SERVER_IP, port: 8080 });
+  world.drive(() => user.closed);
+  assertEquals(events.ends, ["CONNECT: io error: invalid peer certificate: Revoked"]);
+  assertEquals(plane.statsNow().outboundTransports, 0);
+  assertEquals(network.revocation.counts, { source: 1, destination: 0 });
+  world.dispose();
 });
 
 // Sharing.

@@ -11,6 +11,8 @@ import type { RunningPlane } from "./isolate/plane.ts";
 import type { NativeRuntimeOptions } from "./net/native/runtime.ts";
 import type { DenoNetwork } from "./net/deno/deno_network.ts";
 import type { Logger } from "./telemetry/logger.ts";
+import type { CrlSet } from "./tls/crl.ts";
+import type { RevocationCounts } from "./tls/revocation.ts";
 import type { LogLevel } from "./seam/events.ts";
 
 /** Data planes of one process. Disposed of after its planes were stopped. */
@@ -19,6 +21,10 @@ export interface Planes extends AsyncDisposable {
   readonly native: DataPlaneInfo | null;
   /** How the native network's loop does, as of the last heartbeat; null without. */
   readonly health: DataPlaneHealth | null;
+  /** Peers refused, and connections ended, because of revocation lists. */
+  readonly revocation: RevocationCounts;
+  /** Takes revocation lists into use, in place of those before, for connections there are and will be. */
+  replaceLists(lists: CrlSet): void;
   /** Rejects with a {@link DataPlaneDeath} when the data planes are gone; never resolves. */
   readonly death: Promise<never>;
   /** Whether a listener on `port` would learn where a captured connection wanted to go. */
@@ -41,6 +47,10 @@ export function planesHere(network: DenoNetwork, clock: Clock): Planes {
   return {
     native: null,
     health: null,
+    get revocation() {
+      return network.revocation.counts;
+    },
+    replaceLists: (lists) => network.revocation.replace(lists),
     captures: (port) => network.inheritedWaiting.some((local) => local.port === port),
     death: new Promise(() => {}),
     open: (options) =>
@@ -104,6 +114,10 @@ export async function planesInWorker(
     get health() {
       return host.health;
     },
+    get revocation() {
+      return host.revocation;
+    },
+    replaceLists: (lists) => host.replaceLists(lists),
     death: death.promise,
     captures: () => true,
     open: (options) =>

@@ -16,6 +16,7 @@ import { DeadlineError, ProxyError } from "../base/errors.ts";
 import type { HeaderList } from "../h2/types.ts";
 import type { SecureChannel } from "../net/network.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
+import { rejectedServer } from "../tls/errors.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import { type AcceptedConnect, openTunnel } from "./client.ts";
 import type { ClientConnection } from "./client_connection.ts";
@@ -136,6 +137,12 @@ class DoubleTunnel implements Cancel {
     assert(this.#state.kind === "handshake", "A cancelled step calls nobody");
     if (outcome instanceof ProxyError) {
       this.#fail(handshakeFailure(outcome));
+      return;
+    }
+    const revoked = this.#parts.network.revocation.findRevoked(outcome.security.peerPath, "server");
+    if (revoked !== null) {
+      outcome.reset(null); // The lists changed while its handshake was under way.
+      this.#fail(handshakeFailure(rejectedServer(revoked)));
       return;
     }
     let connection: ClientConnection;

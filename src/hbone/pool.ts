@@ -6,8 +6,9 @@ import type { Task, Timer } from "../base/clock.ts";
 import { DeadlineError, ProxyError } from "../base/errors.ts";
 import { Roster } from "../base/roster.ts";
 import type { H2Stream, HeaderList } from "../h2/types.ts";
-import { DialError, type SecureChannel } from "../net/network.ts";
+import { DialError, type PeerSecurity, type SecureChannel } from "../net/network.ts";
 import type { CertifiedKey } from "../tls/certificate.ts";
+import { rejectedServer } from "../tls/errors.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import { type AcceptedConnect, openTunnel } from "./client.ts";
 import { ClientConnection, type ClientConnectionOwner } from "./client_connection.ts";
@@ -165,11 +166,11 @@ export class HbonePool implements ClientConnectionOwner {
     return connection;
   }
 
-  /** Drops every connection whose peer's leaf the predicate names, streams included (W28). */
-  revoke(isRevoked: (leafSha256: string) => boolean): number {
+  /** Drops every connection whose peer the predicate names, streams included (W28); says how many. */
+  revoke(isRevoked: (peer: PeerSecurity) => boolean): number {
     let dropped = 0;
     for (const connection of this.#connections.members()) {
-      if (!isRevoked(connection.security.peerLeafSha256)) continue;
+      if (!isRevoked(connection.security)) continue;
       this.#leave(connection);
       connection.abort(new PeerRevoked());
       dropped++;
@@ -397,6 +398,12 @@ export class HbonePool implements ClientConnectionOwner {
     assert(group.attempt === attempt, "A cancelled step calls nobody");
     if (outcome instanceof ProxyError) {
       this.#attemptFailed(group, dialFailure(outcome));
+      return;
+    }
+    const revoked = this.#parts.network.revocation.findRevoked(outcome.security.peerPath, "server");
+    if (revoked !== null) {
+      outcome.reset(null); // The lists changed while its handshake was under way.
+      this.#attemptFailed(group, new IoFailure(rejectedServer(revoked)));
       return;
     }
     let connection: ClientConnection;

@@ -784,7 +784,7 @@ Deno.test("HbonePool.revoke() drops the connections of a revoked peer, streams i
     onClose: (error) => closes.push(`${flagOf(error)}: ${error?.message}`),
   });
   assertEquals(p.pool.revoke(() => false), 0);
-  assertEquals(p.pool.revoke((leaf) => leaf === tunnel!.connection.security.peerLeafSha256), 1);
+  assertEquals(p.pool.revoke((peer) => peer === tunnel!.connection.security), 1);
   p.world.clock.advance(1);
   assertEquals(closes, ["CERT_REVOKED: connection closed: peer certificate revoked by CRL"]);
   p.dispose();

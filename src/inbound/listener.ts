@@ -17,8 +17,8 @@ import {
 import { Intake, type IntakeOwner } from "../hbone/intake.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
 import { ServerConnection, type ServerConnectionOwner } from "../hbone/server.ts";
-import type { Listener, SecureChannel } from "../net/network.ts";
-import { TlsHandshakeError } from "../tls/errors.ts";
+import type { Listener, PeerSecurity, SecureChannel } from "../net/network.ts";
+import { rejectedClient, TlsHandshakeError } from "../tls/errors.ts";
 import type { ConnectionManager } from "./connection_manager.ts";
 import { InboundTunnel } from "./tunnel.ts";
 
@@ -109,11 +109,11 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
     for (const server of this.#servers.members()) server.abort(reason);
   }
 
-  /** Ends every connection whose peer's leaf the predicate names (W25); says how many. */
-  revoke(isRevoked: (leafSha256: string) => boolean): number {
+  /** Ends every connection whose peer the predicate names (W25); says how many. */
+  revoke(isRevoked: (peer: PeerSecurity) => boolean): number {
     let revoked = 0;
     for (const server of this.#servers.members()) {
-      if (!isRevoked(server.channel.security.peerLeafSha256)) continue;
+      if (!isRevoked(server.channel.security)) continue;
       server.revoke();
       revoked++;
     }
@@ -215,6 +215,13 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
     this.#handshakes.delete(handshake);
     if (outcome instanceof ProxyError) {
       this.#report(handshake.channel, handshakeFailure(outcome));
+      this.intake.settle();
+      return;
+    }
+    const revoked = this.#parts.network.revocation.findRevoked(outcome.security.peerPath, "client");
+    if (revoked !== null) {
+      outcome.reset(null); // The lists changed while its handshake was under way.
+      this.#report(handshake.channel, handshakeFailure(rejectedClient(revoked)));
       this.intake.settle();
       return;
     }

@@ -8,6 +8,8 @@ import type { DataPlaneOptions, DataPlaneStats } from "../dataplane.ts";
 import type { Events, LogLevel } from "../seam/events.ts";
 import type { Router } from "../seam/router.ts";
 import type { RotatingCertificateSource } from "../tls/certificate.ts";
+import type { CrlSet } from "../tls/crl.ts";
+import type { RevocationCounts } from "../tls/revocation.ts";
 import { CertificatePush } from "./certificate_push.ts";
 import { ChangeGather } from "./change_gather.ts";
 import { DataPlaneDead, decodeError, MessageError } from "./errors.ts";
@@ -21,7 +23,7 @@ import { QuestionDesk } from "./question_desk.ts";
 
 /** Data planes of one isolate: pods of a node. */
 export const PLANES_MAX = 4096;
-/** Statistics and revocations asked for and not answered. */
+/** Statistics asked for and not answered. */
 export const REQUESTS_MAX = 1024;
 /** Heap in use, as a part of its limit, above which the data plane is taken for lost (design §6). */
 export const HEAP_PART_MAX = 0.9;
@@ -31,10 +33,8 @@ export type HostedPlaneOptions =
   & Omit<DataPlaneOptions, "network" | "clock" | "random" | "certificates">
   & { readonly certificates: RotatingCertificateSource };
 
-export interface HostedPlane extends RunningPlane {
-  /** As `DataPlane.revoke`, for these leaves (SHA-256, lower-case hex); `done` hears how many connections ended. */
-  revoke(leaves: ReadonlySet<string>, done: (count: number) => void): void;
-}
+/** A plane of the other isolate. */
+export type HostedPlane = RunningPlane;
 
 export interface ControlSideOptions {
   readonly clock: Clock;
@@ -91,6 +91,7 @@ export class ControlSide {
   readonly #ownEvents: Events;
   #state: State = "running";
   #health: DataPlaneHealth | null = null;
+  #revocation: RevocationCounts = { source: 0, destination: 0 };
   #bugs = 0;
   #lastPlane = 0;
   #lastRouter = 0;
@@ -123,6 +124,16 @@ export class ControlSide {
   /** As of the last heartbeat; null before the first. */
   get health(): DataPlaneHealth | null {
     return this.#health;
+  }
+
+  /** Peers refused, and connections ended, because of revocation lists; as of the last lists or heartbeat. */
+  get revocation(): RevocationCounts {
+    return this.#revocation;
+  }
+
+  /** As `RevocationLists.replace`, for all planes there are and will be. */
+  replaceLists(lists: CrlSet): void {
+    this.post({ kind: "crls", lists: lists.der });
   }
 
   /** Exceptions caught in the data plane outside of any plane's own count. */
@@ -233,9 +244,11 @@ export class ControlSide {
       case "planeEnded":
         return this.#over(message.plane).ended();
       case "stats":
-      case "revoked":
       case "gone":
         return this.#settle(message.request, message);
+      case "revoked":
+        this.#revocation = message.counts;
+        return;
       case "certificateWanted":
         this.#planes.get(message.plane)?.push.want();
         return;
@@ -401,14 +414,6 @@ class Hosted implements HostedPlane {
     this.#side.request(
       (request) => ({ kind: "stats", plane: this.#number, request }),
       (answer) => done(answer?.kind === "stats" ? answer.stats : NO_STATS),
-    );
-  }
-
-  revoke(leaves: ReadonlySet<string>, done: (count: number) => void): void {
-    if (this.#ended) return this.#side.soon(() => done(0));
-    this.#side.request(
-      (request) => ({ kind: "revoke", plane: this.#number, request, leaves }),
-      (answer) => done(answer?.kind === "revoked" ? answer.count : 0),
     );
   }
 

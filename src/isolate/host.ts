@@ -4,6 +4,8 @@ import type { Done } from "../base/channel.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { Events, LogLevel } from "../seam/events.ts";
+import type { CrlSet } from "../tls/crl.ts";
+import type { RevocationCounts } from "../tls/revocation.ts";
 import { ControlSide, type HostedPlane, type HostedPlaneOptions } from "./control_side.ts";
 import { DataPlaneStartError, MessageError } from "./errors.ts";
 import { checkMessage } from "./message_check.ts";
@@ -63,6 +65,10 @@ export interface NativeHost {
   readonly bugs: number;
   /** As of the last heartbeat; null before the first. */
   readonly health: DataPlaneHealth | null;
+  /** {@link ControlSide.revocation} */
+  readonly revocation: RevocationCounts;
+  /** {@link ControlSide.replaceLists} */
+  replaceLists(lists: CrlSet): void;
   /** Opens a plane there; `done` follows when its listeners are open. */
   openPlane(options: HostedPlaneOptions, done: Done<HostedPlane>): void;
   /** Stops what runs there and ends the worker; gives native objects that were left, by kind. */
@@ -143,6 +149,14 @@ class WorkerHost<RuntimeOptions> implements NativeHost {
 
   get health(): DataPlaneHealth | null {
     return this.#side!.health;
+  }
+
+  get revocation(): RevocationCounts {
+    return this.#side!.revocation;
+  }
+
+  replaceLists(lists: CrlSet): void {
+    this.#side!.replaceLists(lists);
   }
 
   openPlane(options: HostedPlaneOptions, done: Done<HostedPlane>): void {

@@ -96,7 +96,7 @@ const SHAPES: Readonly<Record<FromDataPlane["kind"], Readonly<Record<string, Che
   planeFailed: { plane: count, error },
   planeEnded: { plane: count },
   stats: { request: count, stats: recordOf(number) },
-  revoked: { request: count, count },
+  revoked: { counts: shape({ source: count, destination: count }) },
   gone: { request: count },
   certificateWanted: { plane: count },
   ask: { router: count, question: count, about: question },

@@ -27,7 +27,7 @@ const MESSAGES: readonly FromDataPlane[] = [
   { kind: "planeFailed", plane: 1, error: ERROR },
   { kind: "planeEnded", plane: 1 },
   { kind: "stats", request: 1, stats: STATS as never },
-  { kind: "revoked", request: 1, count: 0 },
+  { kind: "revoked", counts: { source: 1, destination: 0 } },
   { kind: "gone", request: 1 },
   { kind: "certificateWanted", plane: 1 },
   { kind: "ask", router: 1, question: 1, about: { kind: "localWorkload", local: LOCAL } },

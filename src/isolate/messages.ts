@@ -11,6 +11,7 @@ import type {
   StateChange,
 } from "../seam/router.ts";
 import type { LocalWorkloadName } from "../seam/workload.ts";
+import type { RevocationCounts } from "../tls/revocation.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 import type { WireError } from "./errors.ts";
 import type { EventItem } from "./event_codes.ts";
@@ -65,13 +66,8 @@ export type ToDataPlane =
   | { readonly kind: "stop"; readonly plane: number }
   /** Answered by `stats`, after byte counts as they are then. */
   | { readonly kind: "stats"; readonly plane: number; readonly request: number }
-  /** Ends HBONE connections with peers of these leaves (SHA-256, hex). Answered by `revoked`. */
-  | {
-    readonly kind: "revoke";
-    readonly plane: number;
-    readonly request: number;
-    readonly leaves: ReadonlySet<string>;
-  }
+  /** Revocation lists (DER) in use from now on, in place of those before: `CrlSet.der`. */
+  | { readonly kind: "crls"; readonly lists: readonly Uint8Array<ArrayBuffer>[] }
   | {
     readonly kind: "certificate";
     readonly plane: number;
@@ -102,7 +98,8 @@ export type FromDataPlane =
     readonly request: number;
     readonly stats: DataPlaneStats;
   }
-  | { readonly kind: "revoked"; readonly request: number; readonly count: number }
+  /** `RevocationLists.counts`, after lists and with a heartbeat, where they have changed. */
+  | { readonly kind: "revoked"; readonly counts: RevocationCounts }
   /** The plane that a request was about is over. */
   | { readonly kind: "gone"; readonly request: number }
   | { readonly kind: "certificateWanted"; readonly plane: number }

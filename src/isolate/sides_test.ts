@@ -8,6 +8,7 @@ import {
   NotedEvents,
   SERVER,
   SERVER_IP,
+  testCrl,
   testLeaf,
   type TestSource,
   type WorldOptions,
@@ -24,6 +25,7 @@ import {
   PLANES_MAX,
   REQUESTS_MAX,
 } from "./control_side.ts";
+import { parseSpiffeId } from "../tls/spiffe_id.ts";
 import { CHANGES_TOLD_MS } from "./change_gather.ts";
 import { DataPlaneDead, RemoteError } from "./errors.ts";
 import { BATCH_EVENTS_MAX, UNREAD_BATCHES_MAX } from "./event_writer.ts";
@@ -392,7 +394,7 @@ Deno.test("stats() brings the numbers of the plane and the octets so far", async
   app.channel.reset(null);
 });
 
-Deno.test("drain() lets connections finish; stats() and revoke() of a plane that is over are zeros", async () => {
+Deno.test("drain() lets connections finish; stats() of a plane that is over are zeros", async () => {
   using hosted = await scene();
   hosted.world.app(ECHO);
   hosted.server.open();
@@ -410,30 +412,44 @@ Deno.test("drain() lets connections finish; stats() and revoke() of a plane that
   assertEquals(events.ends, ["-: ok"]);
   const zeros: number[] = [];
   plane.stats(({ connections }) => zeros.push(connections));
-  plane.revoke(new Set(["00"]), (count) => zeros.push(count));
   plane.stop(() => zeros.push(0));
-  hosted.world.drive(() => zeros.length === 3);
-  assertEquals(zeros, [0, 0, 0]);
+  hosted.world.drive(() => zeros.length === 2);
+  assertEquals(zeros, [0, 0]);
 });
 
-Deno.test("revoke() ends connections with peers of these leaves, and of no others", async () => {
+Deno.test("replaceLists() ends connections with peers that are listed, refuses new ones, and counts both", async () => {
   using hosted = await scene();
   hosted.world.app(ECHO);
   hosted.server.open();
-  const { plane, events } = hosted.client.open();
-  const app = hosted.world.captured(ECHO);
-  app.send("hello");
-  hosted.world.drive(() => app.text === "hello");
-  const server = await testLeaf(identityOf(SERVER));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", server.chainDer[0]!)).toHex();
-  const counts: number[] = [];
-  plane.revoke(new Set(["00"]), (count) => counts.push(count));
-  plane.revoke(new Set([digest]), (count) => counts.push(count));
-  hosted.world.drive(() => counts.length === 2);
-  assertEquals(counts, [0, 1]);
-  app.channel.endWrite();
-  hosted.world.drive(() => events.ends.length > 0);
+  const { events } = hosted.client.open();
+  const { control } = hosted.client;
+  const talk = () => {
+    const app = hosted.world.captured(ECHO);
+    app.send("hello");
+    return app;
+  };
+  const first = talk();
+  hosted.world.drive(() => first.text === "hello");
+  const stranger = await testLeaf(
+    parseSpiffeId("spiffe://cluster.local/ns/default/sa/stranger"),
+  );
+  control.replaceLists(await testCrl([stranger]));
+  hosted.world.clock.advance(10);
+  assertEquals([events.ends, control.revocation], [[], { source: 0, destination: 0 }]);
+
+  control.replaceLists(await testCrl([stranger, await testLeaf(identityOf(SERVER))]));
+  hosted.world.clock.advance(10);
+  assertEquals(control.revocation, { source: 1, destination: 0 });
+  first.channel.endWrite();
+  hosted.world.drive(() => events.ends.length === 1);
   assertEquals(events.ends, ["CERT_REVOKED: connection closed: peer certificate revoked by CRL"]);
+
+  const second = talk();
+  hosted.world.drive(() => events.ends.length === 2);
+  assertEquals(events.ends[1], "CONNECT: io error: invalid peer certificate: Revoked");
+  hosted.world.clock.advance(PING_EVERY_MS + 1000);
+  assertEquals(control.revocation, { source: 2, destination: 0 });
+  second.channel.reset(null);
 });
 
 Deno.test("a control isolate that stops reading pauses accepting, and is told everything later", async () => {

@@ -5,6 +5,8 @@ import type { Random } from "../base/random.ts";
 import { type DataPlane, startDataPlane } from "../dataplane.ts";
 import type { Network } from "../net/network.ts";
 import type { Events, LogLevel } from "../seam/events.ts";
+import { CrlSet } from "../tls/crl.ts";
+import type { RevocationCounts } from "../tls/revocation.ts";
 import { cutText, decodeError, encodeError } from "./errors.ts";
 import { EventWriter } from "./event_writer.ts";
 import type { DataPlaneHealth, FromDataPlane, ToDataPlane, WireCertificate } from "./messages.ts";
@@ -50,6 +52,7 @@ export class WorkerSide {
   readonly #questions: Questions;
   readonly #routers = new Map<number, SharedRouter>();
   readonly #planes = new Map<number, Plane>();
+  #revokedTold: RevocationCounts = { source: 0, destination: 0 };
   #refusals = 0;
   #refusalMax = 0;
   #closing = false;
@@ -108,8 +111,9 @@ export class WorkerSide {
         return this.#end(message.plane, (running, done) => running.stop(done));
       case "stats":
         return this.#stats(message.plane, message.request);
-      case "revoke":
-        return this.#revoke(message);
+      case "crls":
+        this.#options.network.revocation.replace(CrlSet.fromDer(message.lists));
+        return this.#tellRevoked();
       case "certificate":
         return this.#certificate(message.plane, message.certificate);
       case "noCertificate":
@@ -202,11 +206,12 @@ export class WorkerSide {
     });
   }
 
-  #revoke({ plane, request, leaves }: Extract<ToDataPlane, { kind: "revoke" }>): void {
-    const running = this.#planes.get(plane)?.running ?? null;
-    if (running === null) return this.#options.post({ kind: "gone", request });
-    const count = running.revoke((leaf) => leaves.has(leaf));
-    this.#options.post({ kind: "revoked", request, count });
+  #tellRevoked(): void {
+    const { counts } = this.#options.network.revocation;
+    const { source, destination } = this.#revokedTold;
+    if (counts.source === source && counts.destination === destination) return;
+    this.#revokedTold = counts;
+    this.#options.post({ kind: "revoked", counts });
   }
 
   #certificate(number: number, certificate: WireCertificate): void {
@@ -225,6 +230,7 @@ export class WorkerSide {
 
   #pong(logLevel: LogLevel): void {
     this.#writer.setLevel(logLevel);
+    this.#tellRevoked();
     this.#writer.countBytes();
     this.#writer.flush();
     const { usedBytes, limitBytes } = this.#options.heap();

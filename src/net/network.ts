@@ -3,6 +3,8 @@ import type { SocketAddress } from "../base/address.ts";
 import type { Cancel, Channel, Done } from "../base/channel.ts";
 import { ProxyError } from "../base/errors.ts";
 import type { CertificateSource, CertifiedKey } from "../tls/certificate.ts";
+import type { CertificatePath } from "../tls/chain.ts";
+import type { RevocationLists } from "../tls/revocation.ts";
 import type { SpiffeId } from "../tls/spiffe_id.ts";
 
 export interface ListenOptions {
@@ -69,8 +71,10 @@ export interface PeerSecurity {
   readonly peerIdentities: readonly SpiffeId[];
   /** "h2", or null where no ALPN was negotiated (allowed by spec/data-path W2). */
   readonly alpn: "h2" | null;
-  /** SHA-256 of the peer's leaf, lower-case hex: key for revocation and dumps. */
+  /** SHA-256 of the peer's leaf, lower-case hex: key for dumps. */
   readonly peerLeafSha256: string;
+  /** What was verified, to be judged again by later revocation lists (spec/identity-and-inpod §5.3). */
+  readonly peerPath: CertificatePath;
   readonly resumed: boolean;
 }
 
@@ -94,6 +98,8 @@ export interface SecureServerOptions {
  */
 export interface Network {
   readonly name: "deno" | "memory" | "native";
+  /** What its handshakes are judged by; replaced by whoever follows the lists. */
+  readonly revocation: RevocationLists;
   /**
    * Accepted channels go to `onChannel`, which owns them; not before `done` was called. Fails with a
    * {@link BindError}, or with an error of its own where the runtime's sandbox forbids it.

@@ -516,7 +516,7 @@ Deno.test("OutboundConnection ends with CERT_REVOKED when either peer's certific
     const user = talking(d);
     const leaf = await testLeaf(identityOf(who));
     const sha256 = sha256Hex(leaf.chainDer[0]!);
-    assertEquals(d.plane.revoke((each) => each === sha256), 1);
+    assertEquals(d.plane.revoke(({ peerLeafSha256 }) => peerLeafSha256 === sha256), 1);
     d.world.drive(() => user.closed || user.ended);
     user.channel.reset(null);
     d.world.drive(() => d.events.ends.length === 1);

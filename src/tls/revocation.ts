@@ -1,4 +1,5 @@
 // The revocation lists that a network judges its peers by now, and what was refused because of them.
+import type { Cancel } from "../base/channel.ts";
 import type { CertificatePath } from "./chain.ts";
 import { CrlSet } from "./crl.ts";
 import type { PeerRejectedError } from "./errors.ts";
@@ -14,6 +15,7 @@ export interface RevocationCounts {
 /** One for each network: its handshakes are judged by it, and again what lives when the lists change. */
 export class RevocationLists {
   #lists: CrlSet = CrlSet.empty;
+  readonly #watchers = new Set<() => void>();
   #source = 0;
   #destination = 0;
 
@@ -25,9 +27,16 @@ export class RevocationLists {
     return { source: this.#source, destination: this.#destination };
   }
 
-  /** In use from the next handshake on; whoever holds connections looks at them again. */
+  /** In use from now on: whoever holds connections looks at them again before this returns. */
   replace(lists: CrlSet): void {
     this.#lists = lists;
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  /** Calls `onReplaced` each time that the lists were replaced. */
+  watch(onReplaced: () => void): Cancel {
+    this.#watchers.add(onReplaced);
+    return { cancel: () => void this.#watchers.delete(onReplaced) };
   }
 
   /** As {@link VerdictCache.judge}, by the lists of this moment. */

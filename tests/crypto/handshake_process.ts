@@ -4,6 +4,7 @@ import type { PeerRule, PeerVerdict } from "../../src/tls/verdict.ts";
 import { TlsHandshakeError } from "../../src/tls/errors.ts";
 import { PrivateKey } from "../../src/tls/private_key.ts";
 import { parseSpiffeId } from "../../src/tls/spiffe_id.ts";
+import { RevocationLists } from "../../src/tls/revocation.ts";
 import { VerdictCache } from "../../src/tls/verdict_cache.ts";
 import type { CertifiedKey } from "../../src/tls/certificate.ts";
 import { type CryptoPolicy, cryptoPolicy } from "../../src/net/native/crypto_policy.ts";
@@ -102,6 +103,7 @@ function start(task: HandshakeTask): HandshakeReport {
     openssl,
     libc,
     verdicts: new VerdictCache(),
+    revocation: new RevocationLists(),
     wallMs: () => Date.now(),
     verifyInLibrary: policy.verifyInLibrary,
     onBug: reportError,

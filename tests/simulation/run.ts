@@ -464,7 +464,9 @@ class Run {
       case "revoke": {
         const revoked = sha256Hex(this.#materials.certificates[disturbance.host]![0].chainDer[0]!);
         this.#disturbHosts(disturbance.host, disturbance.by);
-        this.#planes[disturbance.by]!.plane.revoke((leaf) => leaf === revoked);
+        this.#planes[disturbance.by]!.plane.revoke(({ peerLeafSha256 }) =>
+          peerLeafSha256 === revoked
+        );
         return;
       }
       case "wall": {

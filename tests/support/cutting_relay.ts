@@ -107,6 +107,10 @@ export class DetouringNetwork implements Network {
     return this.#network().name;
   }
 
+  get revocation(): Network["revocation"] {
+    return this.#network().revocation;
+  }
+
   get openSockets(): number {
     return this.#network().openSockets;
   }

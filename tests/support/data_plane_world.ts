@@ -1,4 +1,5 @@
 // Whole data planes on the memory network and a virtual clock: a client's, a server's, applications beside them.
+import { createPrivateKey } from "node:crypto";
 import { assert, assertEquals } from "@std/assert";
 import type { SocketAddress } from "../../src/base/address.ts";
 import { adoptBlock, type Block } from "../../src/base/block.ts";
@@ -26,7 +27,9 @@ import { parseMeshFile } from "../../src/state/mesh_file.ts";
 import { MeshState } from "../../src/state/mesh_state.ts";
 import { type RouterSettings, StateRouter } from "../../src/state/state_router.ts";
 import type { CertificateSource, CertifiedKey } from "../../src/tls/certificate.ts";
+import { CrlSet } from "../../src/tls/crl.ts";
 import { type SpiffeId, spiffeId } from "../../src/tls/spiffe_id.ts";
+import { type CrlSigner, makeCrl } from "./crls.ts";
 import { meshFileText, type TestWorkload } from "./mesh_file.ts";
 
 export const CLIENT_IP = "10.0.0.1";
@@ -203,7 +206,7 @@ export class TestSource implements CertificateSource {
 }
 
 /** Signatures cost the most here, so all worlds of a process share a CA and its leaves. */
-let sharedCa: Promise<FakeCa> | null = null;
+let sharedCa: Promise<{ readonly ca: FakeCa; readonly signer: CrlSigner }> | null = null;
 const sharedLeaves = new Map<string, Promise<CertifiedKey>>();
 
 /** A leaf of the CA that all worlds trust, valid at the start of virtual time. */
@@ -211,13 +214,34 @@ export function testLeaf(identity: SpiffeId): Promise<CertifiedKey> {
   const nowMs = new VirtualClock().wallMs();
   let leaf = sharedLeaves.get(identity.uri);
   if (leaf === undefined) {
-    sharedCa ??= FakeCa.create({ nowMs });
-    leaf = sharedCa.then((ca) =>
+    sharedCa ??= openSharedCa(nowMs);
+    leaf = sharedCa.then(({ ca }) =>
       ca.issue(identity, { nowMs, lifetimeMs: 864_000_000, backdateMs: 120_000 })
     );
     sharedLeaves.set(identity.uri, leaf);
   }
   return leaf;
+}
+
+/** Through a folder, which is how its key comes to be known here. */
+async function openSharedCa(nowMs: number) {
+  const folder = await Deno.makeTempDir({ prefix: "world-ca-" });
+  try {
+    const ca = await FakeCa.open(folder, { nowMs });
+    const key = createPrivateKey(await Deno.readTextFile(`${folder}/root-key.pem`));
+    return { ca, signer: { certificate: ca.rootDer, key } };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** A list, of that CA, of these leaves of it. */
+export async function testCrl(revoked: readonly CertifiedKey[]): Promise<CrlSet> {
+  sharedCa ??= openSharedCa(new VirtualClock().wallMs());
+  const { signer } = await sharedCa;
+  return CrlSet.fromDer([
+    makeCrl(signer, { revoked: revoked.map(({ chainDer }) => chainDer[0]!) }),
+  ]);
 }
 
 /** Hosts, their applications and data planes. Everything runs inside the test's calls. */

@@ -65,6 +65,7 @@ export class NativeTls extends NativeLoopback {
         made.engine = engine;
         made.openssl = openssl;
         return {
+          revocation: engine.revocation,
           client: (channel, wanted, done) => engine.client(channel, wanted, done),
           server: (channel, wanted, done) => engine.server(channel, wanted, done),
           close() {

@@ -4,6 +4,7 @@ import type { Cancel, Done } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
 import { rejectedServer, TlsHandshakeError } from "../../tls/errors.ts";
+import type { RevocationLists } from "../../tls/revocation.ts";
 import { VerdictCache } from "../../tls/verdict_cache.ts";
 import {
   DialError,
@@ -106,6 +107,7 @@ async function showsPeerCertificate({ ip, port }: SocketAddress): Promise<boolea
 
 export interface DenoDialerOptions {
   readonly clock: Clock;
+  readonly revocation: RevocationLists;
   readonly onBug: (error: unknown) => void;
   /** Told when a descriptor is taken or given back. */
   readonly onOpened: () => void;
@@ -174,7 +176,7 @@ class Attempt implements Cancel {
       const text = "the runtime does not show the peer's certificate: use TUNNEL_DIALER=node";
       return this.#fail("handshake", new DenoDialerError(text));
     }
-    const verdict = this.#verdicts.judge({
+    const verdict = this.#options.revocation.judge(this.#verdicts, {
       chainDer,
       rootsDer: this.#tls.certificate.rootsDer,
       peer: { role: "server", expected: this.#tls.expected },
@@ -194,6 +196,7 @@ class Attempt implements Cancel {
           peerIdentities: verdict.identities,
           alpn,
           peerLeafSha256: verdict.leafSha256,
+          peerPath: verdict.path,
           resumed: false,
         },
       }),

@@ -4,6 +4,7 @@ import { formatAddress, isIpv6, parseIp, type SocketAddress } from "../../base/a
 import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
+import { RevocationLists } from "../../tls/revocation.ts";
 import { connectionsMaxFor, DESCRIPTOR_RESERVE_SHARE } from "../descriptor_budget.ts";
 import {
   DialError,
@@ -65,6 +66,7 @@ export interface DenoNetworkCounts {
 /** {@link Network} on the runtime's sockets. */
 export class DenoNetwork implements Network {
   readonly name = "deno";
+  readonly revocation = new RevocationLists();
   readonly #clock: Clock;
   readonly #onBug: (error: unknown) => void;
   readonly #onRefused: (connectionsMax: number) => void;
@@ -90,6 +92,7 @@ export class DenoNetwork implements Network {
       : connectionsMaxFor(options.descriptorsMax);
     this.#sessions = new TlsSessions({
       clock: options.clock,
+      revocation: this.revocation,
       onBug: this.#onBug,
       ...(options.handshakesMax === undefined ? {} : { handshakesMax: options.handshakesMax }),
       ...(options.introductionsMax === undefined
@@ -99,6 +102,7 @@ export class DenoNetwork implements Network {
     this.#denoDialer = options.tunnelDialer === "deno"
       ? new DenoDialer({
         clock: options.clock,
+        revocation: this.revocation,
         onBug: this.#onBug,
         onOpened: () => void this.#denoConns++,
         onClosed: () => void this.#denoConns--,

@@ -8,6 +8,7 @@ import { DeadlineError, ProxyError } from "../../base/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
 import { rejectedClient, rejectedServer, TlsHandshakeError } from "../../tls/errors.ts";
 import { ownTrustDomain } from "../../tls/names.ts";
+import type { RevocationLists } from "../../tls/revocation.ts";
 import type { PeerVerdict } from "../../tls/verdict.ts";
 import { VerdictCache } from "../../tls/verdict_cache.ts";
 import type {
@@ -37,6 +38,7 @@ export class TlsChannel extends SocketChannel implements SecureChannel {
 
 export interface TlsSessionsOptions {
   readonly clock: Clock;
+  readonly revocation: RevocationLists;
   readonly onBug: (error: unknown) => void;
   readonly handshakesMax?: number;
   readonly introductionsMax?: number;
@@ -56,6 +58,7 @@ export class TlsSessions {
   sessionsResumed = 0;
   readonly #clock: Clock;
   readonly #onBug: (error: unknown) => void;
+  readonly #revocation: RevocationLists;
   readonly #verdicts = new VerdictCache();
   readonly #introductionsMax: number;
   readonly #introductions = new Set<string>();
@@ -64,6 +67,7 @@ export class TlsSessions {
 
   constructor(options: TlsSessionsOptions) {
     this.#clock = options.clock;
+    this.#revocation = options.revocation;
     this.#onBug = options.onBug;
     this.#introductionsMax = options.introductionsMax ?? INTRODUCTIONS_MAX;
     this.attempts = new SecureAttempts(options.handshakesMax ?? HANDSHAKES_MAX);
@@ -231,7 +235,7 @@ export class TlsSessions {
     certificate: CertifiedKey,
     peer: Parameters<VerdictCache["judge"]>[0]["peer"],
   ): PeerVerdict {
-    return this.#verdicts.judge({
+    return this.#revocation.judge(this.#verdicts, {
       chainDer: peerChain(session),
       rootsDer: certificate.rootsDer,
       peer,
@@ -257,6 +261,7 @@ export class TlsSessions {
       peerIdentities: verdict.identities,
       alpn: session.alpnProtocol === "h2" ? "h2" : null,
       peerLeafSha256: verdict.leafSha256,
+      peerPath: verdict.path,
       resumed: session.isSessionReused(),
     });
     attempt.succeed(channel);

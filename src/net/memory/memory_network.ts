@@ -3,6 +3,7 @@ import { formatAddress, isIpv6, isLoopback, type SocketAddress } from "../../bas
 import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import type { Timer } from "../../base/clock.ts";
 import { DeadlineError, NetError, ProxyError } from "../../base/errors.ts";
+import { RevocationLists } from "../../tls/revocation.ts";
 import type {
   DialOptions,
   Listener,
@@ -15,7 +16,7 @@ import type {
 import { BindError, DialError } from "../network.ts";
 import type { MemoryFabric } from "./memory_fabric.ts";
 import { MemoryListener } from "./memory_listener.ts";
-import { MemoryTlsClient, MemoryTlsServer } from "./memory_tls.ts";
+import { MemoryTlsClient, MemoryTlsServer, type MemoryTlsWorld } from "./memory_tls.ts";
 
 /** Linux gives up on an unanswered SYN after this long (tcp_syn_retries = 6), in milliseconds. */
 export const SYN_GIVE_UP_MS = 127_000;
@@ -50,6 +51,7 @@ export interface InboundRedirect {
  */
 export class MemoryNetwork implements Network {
   readonly name = "memory";
+  readonly revocation = new RevocationLists();
   readonly label: string;
   /** Identifies the host among the fabric's. */
   readonly host: string;
@@ -58,6 +60,7 @@ export class MemoryNetwork implements Network {
   readonly #transparent: boolean;
   readonly #fabric: MemoryFabric;
   readonly #ips: readonly string[];
+  readonly #tlsWorld: MemoryTlsWorld;
   #openSockets = 0;
 
   /** For `MemoryFabric.network` only. */
@@ -65,6 +68,8 @@ export class MemoryNetwork implements Network {
     this.#fabric = fabric;
     this.label = options.label;
     this.#ips = options.ips;
+    const { clock, verdicts } = fabric;
+    this.#tlsWorld = { clock, verdicts, revocation: this.revocation };
     this.host = options.ips[0]!;
     this.redirectPort = options.redirectPort ?? null;
     this.#transparent = options.transparent ?? false;
@@ -114,7 +119,7 @@ export class MemoryNetwork implements Network {
     options: SecureClientOptions,
     done: Done<SecureChannel>,
   ): Cancel {
-    const client = new MemoryTlsClient(this.#fabric, channel, options, done);
+    const client = new MemoryTlsClient(this.#tlsWorld, channel, options, done);
     client.start();
     return client;
   }
@@ -124,7 +129,7 @@ export class MemoryNetwork implements Network {
     options: SecureServerOptions,
     done: Done<SecureChannel>,
   ): Cancel {
-    const server = new MemoryTlsServer(this.#fabric, channel, options, done);
+    const server = new MemoryTlsServer(this.#tlsWorld, channel, options, done);
     server.start();
     return server;
   }

@@ -13,6 +13,7 @@ import {
   TlsHandshakeError,
 } from "../../tls/errors.ts";
 import type { PeerRule } from "../../tls/verdict.ts";
+import type { RevocationLists } from "../../tls/revocation.ts";
 import type { VerdictCache } from "../../tls/verdict_cache.ts";
 import type {
   PeerSecurity,
@@ -33,6 +34,7 @@ import {
 export interface MemoryTlsWorld {
   readonly clock: Clock;
   readonly verdicts: VerdictCache;
+  readonly revocation: RevocationLists;
 }
 
 /** The protocol both sides offer. */
@@ -197,7 +199,7 @@ abstract class MemoryTlsSession implements SecureChannel, ChannelHandler, Cancel
     own: CertifiedKey,
     peer: PeerRule,
   ): PeerSecurity | PeerRejectedError {
-    const verdict = this.world.verdicts.judge({
+    const verdict = this.world.revocation.judge(this.world.verdicts, {
       chainDer: chain.chainDer,
       rootsDer: own.rootsDer,
       peer,
@@ -208,6 +210,7 @@ abstract class MemoryTlsSession implements SecureChannel, ChannelHandler, Cancel
       peerIdentities: verdict.identities,
       alpn: chain.alpn.includes(ALPN) ? ALPN : null,
       peerLeafSha256: verdict.leafSha256,
+      peerPath: verdict.path,
       resumed: false,
     };
   }

@@ -4,6 +4,7 @@ import type { SocketAddress } from "../../base/address.ts";
 import { BlockPool } from "../../base/block.ts";
 import { type Cancel, type Channel, type Done, NOTHING_TO_CANCEL } from "../../base/channel.ts";
 import { NetError, ProxyError } from "../../base/errors.ts";
+import { RevocationLists } from "../../tls/revocation.ts";
 import { connectionsMaxFor } from "../descriptor_budget.ts";
 import {
   DialError,
@@ -46,6 +47,8 @@ export const WARNING_INTERVAL_MS = 10_000;
 
 /** What the network needs of the TLS engine. */
 export interface TlsSessions {
+  /** What its handshakes are judged by. */
+  readonly revocation: RevocationLists;
   client(channel: Channel, options: SecureClientOptions, done: Done<SecureChannel>): Cancel;
   server(channel: Channel, options: SecureServerOptions, done: Done<SecureChannel>): Cancel;
 }
@@ -87,6 +90,7 @@ export interface NativeNetworkCounts {
 /** {@link Network} on descriptors. */
 export class NativeNetwork implements Network {
   readonly name = "native";
+  readonly revocation: RevocationLists;
   readonly loop: Loop;
   readonly #packs = new BlockPool({ blockBytes: PACK_BYTES_BELOW, idleMax: PACKS_IDLE_MAX });
   readonly #options: NativeNetworkOptions;
@@ -117,6 +121,7 @@ export class NativeNetwork implements Network {
   constructor(options: NativeNetworkOptions) {
     const { libc, loop, objects, packetMark } = options;
     this.loop = loop;
+    this.revocation = options.tls?.revocation ?? new RevocationLists();
     this.#options = options;
     this.#onBug = options.onBug ?? reportError;
     this.#onWarning = options.onWarning ?? IGNORE;

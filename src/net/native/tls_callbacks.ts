@@ -3,6 +3,7 @@ import { assert } from "../../base/assert.ts";
 import { CHAIN_CERTIFICATES_MAX } from "../../tls/chain.ts";
 import { CERTIFICATE_BYTES_MAX } from "../../tls/certificate_der.ts";
 import { PeerRejectedError, type PeerRejection } from "../../tls/errors.ts";
+import type { RevocationLists } from "../../tls/revocation.ts";
 import type { JudgeOptions, PeerVerdict } from "../../tls/verdict.ts";
 import type { VerdictCache } from "../../tls/verdict_cache.ts";
 import type { Libc } from "./libc.ts";
@@ -81,6 +82,7 @@ export interface TlsCallbacksOptions {
   readonly openssl: OpenSsl;
   readonly libc: Libc;
   readonly verdicts: VerdictCache;
+  readonly revocation: RevocationLists;
   /** Epoch milliseconds. */
   readonly wallMs: () => number;
   /** True: the library has to find a path of its own, with its own signature checks. */
@@ -170,9 +172,9 @@ export class TlsCallbacks {
   }
 
   #judge(store: Pointer, session: SessionInCall): number {
-    const { openssl: { crypto }, verdicts, wallMs, verifyInLibrary } = this.#options;
+    const { openssl: { crypto }, verdicts, revocation, wallMs, verifyInLibrary } = this.#options;
     const chainDer = this.#presented(store);
-    const verdict = verdicts.judge({ ...session.check, chainDer, nowMs: wallMs() });
+    const verdict = revocation.judge(verdicts, { ...session.check, chainDer, nowMs: wallMs() });
     if (verdict.kind === "accepted" && verifyInLibrary) {
       const error = this.#libraryObjection(store);
       if (error !== null) {

@@ -5,6 +5,7 @@ import { DeadlineError, type ProxyError } from "../../base/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { ownTrustDomain } from "../../tls/names.ts";
+import { RevocationLists } from "../../tls/revocation.ts";
 import type { PeerRule } from "../../tls/verdict.ts";
 import { VerdictCache } from "../../tls/verdict_cache.ts";
 import type { SecureChannel, SecureClientOptions, SecureServerOptions } from "../network.ts";
@@ -59,6 +60,7 @@ export interface TlsEngineOptions {
  */
 export class TlsEngine {
   readonly attempts: SecureAttempts;
+  readonly revocation = new RevocationLists();
   readonly #loop: Loop;
   readonly #callbacks: TlsCallbacks;
   readonly #contexts: TlsContexts;
@@ -83,6 +85,7 @@ export class TlsEngine {
       openssl,
       libc,
       verdicts: options.verdicts ?? new VerdictCache(),
+      revocation: this.revocation,
       wallMs: () => clock.wallMs(),
       verifyInLibrary: policy.verifyInLibrary,
       onBug,

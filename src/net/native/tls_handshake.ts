@@ -128,6 +128,7 @@ export class TlsHandshake implements CarrierOwner, Task {
           peerIdentities: verdict.identities,
           alpn: session.alpn(),
           peerLeafSha256: verdict.leafSha256,
+          peerPath: verdict.path,
           resumed: false,
         },
         shared: channels,
