@@ -5,15 +5,19 @@ import { Readiness } from "./admin/readiness.ts";
 import { readinessHandler } from "./admin/readiness_handler.ts";
 import { statsHandler } from "./admin/stats_handler.ts";
 import { formatAddress, type SocketAddress } from "./base/address.ts";
+import { SystemRandom } from "./base/random.ts";
 import { SystemClock } from "./base/system_clock.ts";
 import type { Config } from "./config/config.ts";
 import { invalidVariable } from "./config/errors.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
 import { configDump } from "./dump.ts";
+import type { CertificateAuthority } from "./identity/authority.ts";
+import { CertificateManager } from "./identity/certificate_manager.ts";
+import { FakeAuthority } from "./identity/fake_authority.ts";
 import { FakeCa } from "./identity/fake_ca.ts";
-import { FakeCertificateSource } from "./identity/fake_source.ts";
 import type { DataPlaneInfo } from "./isolate/messages.ts";
 import type { RunningPlane } from "./isolate/plane.ts";
+import { requireOwnRoots } from "./runtime_trust.ts";
 import { startLocalWorkload } from "./local_workload.ts";
 import { denoDialerRefusal } from "./net/deno/deno_dialer.ts";
 import { DenoNetwork, type DenoNetworkOptions } from "./net/deno/deno_network.ts";
@@ -31,6 +35,7 @@ import type { Logger } from "./telemetry/logger.ts";
 import { type Logging, openLogging } from "./telemetry/logging.ts";
 import { renderMetrics } from "./telemetry/metrics_page.ts";
 import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
+import type { RotatingCertificateSource } from "./tls/certificate.ts";
 import { spiffeId } from "./tls/spiffe_id.ts";
 
 /** The least time between two lines about refused connections. */
@@ -46,7 +51,7 @@ interface Shared {
   readonly clock: SystemClock;
   readonly feed: MeshFeed;
   readonly events: TelemetryEvents;
-  readonly ca: FakeCa;
+  readonly certificates: CertificateManager;
 }
 
 /** What runs ends when `stop` aborts: drained within the configured deadline. */
@@ -67,6 +72,7 @@ export interface RunOptions {
  */
 export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   requirePermissions(needsOf(plan));
+  requireOwnRoots(plan.config);
   const { config } = plan;
   await using opened = new AsyncDisposableStack();
   const logging = opened.use(
@@ -102,7 +108,6 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     }),
   );
   if (planes.native !== null) logNative(planes.native, logger);
-  const caDirectory = config.fakeCa?.directory ?? null;
   const metrics = new MeshMetrics();
   const feed = opened.use(
     await MeshFeed.open({
@@ -114,18 +119,21 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
       hosts: openHosts(plan, opened, { network: denoNetwork, clock, logger }),
     }),
   );
+  const certificates = new CertificateManager({
+    authority: await openAuthority(config, clock),
+    clock,
+    random: new SystemRandom(),
+    log: logger.log.bind(logger),
+  });
+  opened.defer(() => certificates.close());
   const shared: Shared = {
     plan,
     logging,
     clock,
     feed,
     events: new TelemetryEvents(logger),
-    ca: caDirectory === null
-      ? await FakeCa.create({ nowMs: Date.now() })
-      : await FakeCa.open(caDirectory, { nowMs: Date.now() }),
+    certificates,
   };
-  const sources: FakeCertificateSource[] = [];
-  opened.defer(() => sources.forEach((source) => source.close()));
 
   const readiness = new Readiness({ logger, clock });
   const stateTask = readiness.register("state manager");
@@ -145,7 +153,14 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     addresses: plan.admin,
     handler: adminHandler({
       logger,
-      configDump: () => configDump({ plan, router: feed.router, sources, build, planes }),
+      configDump: () =>
+        configDump({
+          plan,
+          router: feed.router,
+          certificates: certificates.dump(),
+          build,
+          planes,
+        }),
       requestShutdown: options.requestStop,
       explain: explainHandler({
         router: feed.router,
@@ -169,10 +184,8 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   // Nothing is served by half a mesh (spec/xds-state-and-dns §1.11).
   await Promise.race([syncing, aborted(options.stop), planes.death, feed.death]);
   for (const proxy of options.stop.aborted ? [] : plan.proxies) {
-    const source = certificatesFor(proxy, shared);
-    sources.push(source);
     const plane = await Promise.race([
-      openProxy(proxy, source, shared, planes),
+      openProxy(proxy, certificatesFor(proxy, shared), shared, planes),
       planes.death,
       feed.death,
     ]);
@@ -258,21 +271,33 @@ function openHosts(
   return hosts;
 }
 
+/** Who signs: for now, only the throw-away CA. */
+async function openAuthority(
+  { fakeCa, secretTtlMs }: Config,
+  clock: SystemClock,
+): Promise<CertificateAuthority> {
+  const directory = fakeCa?.directory ?? null;
+  const options = { nowMs: clock.wallMs() };
+  const ca = directory === null
+    ? await FakeCa.create(options)
+    : await FakeCa.open(directory, options);
+  return new FakeAuthority(ca, { clock, lifetimeMs: secretTtlMs });
+}
+
 /** The certificates of one workload, with the trust domain its record has (spec/identity-and-inpod §1.2). */
 function certificatesFor(
   proxy: ProxyPlan,
-  { plan, feed, ca, clock }: Shared,
-): FakeCertificateSource {
+  { plan, feed, certificates }: Shared,
+): RotatingCertificateSource {
   const { namespace, serviceAccount } = proxy.local;
   const record = feed.router.state.localWorkload(proxy.local, plan.config.nodeName);
   const trustDomain = record?.trustDomain ?? plan.config.trustDomain;
-  const identity = spiffeId({ trustDomain, namespace, serviceAccount });
-  return new FakeCertificateSource(identity, { ca, clock, lifetimeMs: plan.config.secretTtlMs });
+  return certificates.source(spiffeId({ trustDomain, namespace, serviceAccount }));
 }
 
 function openProxy(
   proxy: ProxyPlan,
-  certificates: FakeCertificateSource,
+  certificates: RotatingCertificateSource,
   shared: Shared,
   planes: Planes,
 ): Promise<RunningPlane> {

@@ -15,7 +15,7 @@ import type {
 import type { DataPlaneInfo } from "./isolate/messages.ts";
 import type { LocalMesh } from "./config/config.ts";
 import { configJson } from "./config_json.ts";
-import type { FakeCertificateSource } from "./identity/fake_source.ts";
+import type { DumpedCertificate } from "./identity/certificate_manager.ts";
 import type { Plan } from "./plan.ts";
 import type { Planes } from "./planes.ts";
 import { parseMeshFile } from "./state/mesh_file.ts";
@@ -87,10 +87,10 @@ export function dumpService({ service, endpoints }: KnownService): DumpService {
 }
 
 /** The whole dump of a process. */
-export function configDump({ plan, router, sources, build, planes }: {
+export function configDump({ plan, router, certificates, build, planes }: {
   readonly plan: Plan;
   readonly router: StateRouter;
-  readonly sources: readonly FakeCertificateSource[];
+  readonly certificates: readonly DumpedCertificate[];
   readonly build: BuildInfo;
   readonly planes: Pick<Planes, "native" | "health">;
 }): ConfigDump {
@@ -102,7 +102,7 @@ export function configDump({ plan, router, sources, build, planes }: {
       [...router.state.stagedServices].map(([key, staged]) => [key, dumpEndpoints(staged)]),
     ),
     staticConfig: dumpResources(staticMesh(plan.config.localMesh)),
-    certificates: sources.map(dumpCertificate),
+    certificates: certificates.map(dumpCertificate),
     ...(planes.health === null ? {} : { dataPlane: { ...planes.health } }),
   };
 }
@@ -135,10 +135,10 @@ function dumpNative(native: DataPlaneInfo | null): JsonObject {
   return { openssl: native.openssl, fips: native.fips, keyExchange: native.policy };
 }
 
-function dumpCertificate({ identity, current }: FakeCertificateSource): DumpCertificates {
+function dumpCertificate({ identity, state, current }: DumpedCertificate): DumpCertificates {
   return {
     identity: identity.uri,
-    state: current === null ? "Initializing" : "Available",
+    state,
     certChain: current === null ? [] : current.chainDer.map(dumpDer),
     rootCerts: current === null ? [] : current.rootsDer.map(dumpDer),
   };

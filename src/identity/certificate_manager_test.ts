@@ -242,6 +242,16 @@ Deno.test("a CA whose certificates are always past half life is asked with growi
   await bench.close();
 });
 
+Deno.test("certificates shorter than istiod's backdating are replaced before they end, and not all the time", async () => {
+  const bench = new Bench();
+  bench.authority.validity = (wallMs) => [wallMs - 2 * MINUTE_MS, wallMs + 10 * SECOND_MS];
+  await bench.fetchNow();
+  await bench.pass(MINUTE_MS);
+  assert(Math.max(...bench.gapsMs) <= 5 * SECOND_MS, `${bench.gapsMs}`);
+  assert(bench.gapsMs.slice(5).every((gapMs) => gapMs === 5 * SECOND_MS), `${bench.gapsMs}`);
+  await bench.close();
+});
+
 Deno.test("a CA whose certificates have expired already is a CA that fails", async () => {
   const bench = new Bench();
   bench.authority.validity = (wallMs) => [wallMs - DAY_MS, wallMs];

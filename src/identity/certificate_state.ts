@@ -84,8 +84,10 @@ export function afterIssue(before: Standing, issued: CertifiedKey, moment: Momen
     return { state, retry: null, early: null, waitMs };
   }
   // A CA near its own end gives only such: asked again at once it would be asked without a pause.
+  // Half of what is left leaves time for another attempt.
   const early = nextRetry(before.early, nowMs);
-  const waitMs = Math.min(retryWaitMs(early, nowMs, draw), issued.notAfterMs - wallMs);
+  const halfOfRestMs = (issued.notAfterMs - wallMs) / 2;
+  const waitMs = Math.min(retryWaitMs(early, nowMs, draw), halfOfRestMs);
   return { state, retry: null, early, waitMs: Math.max(REFRESH_WAIT_MIN_MS, waitMs) };
 }
 

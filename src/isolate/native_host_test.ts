@@ -5,13 +5,15 @@ import { Program } from "../../tests/support/command_line.ts";
 import { loopbackBlock } from "../../tests/support/loopback.ts";
 import { EchoApp, echoes } from "../../tests/support/loopback_planes.ts";
 import { meshFileText } from "../../tests/support/mesh_file.ts";
-import { until } from "../../tests/support/real_sockets.ts";
+import { promised, until } from "../../tests/support/real_sockets.ts";
 import { connectSocks5 } from "../../tests/support/socks5.ts";
 import { StoppedThread } from "../../tests/support/stopped_thread.ts";
 import { ProxyError } from "../base/errors.ts";
+import { SystemRandom } from "../base/random.ts";
 import { SystemClock } from "../base/system_clock.ts";
+import { CertificateManager } from "../identity/certificate_manager.ts";
+import { FakeAuthority } from "../identity/fake_authority.ts";
 import { FakeCa } from "../identity/fake_ca.ts";
-import { FakeCertificateSource } from "../identity/fake_source.ts";
 import type { NativeRuntimeOptions } from "../net/native/runtime.ts";
 import type { LocalWorkloadName } from "../seam/workload.ts";
 import { parseMeshFile } from "../state/mesh_file.ts";
@@ -20,6 +22,7 @@ import { StateRouter } from "../state/state_router.ts";
 import { LogFilter } from "../telemetry/log_filter.ts";
 import { TelemetryEvents } from "../telemetry/access_log.ts";
 import { Logger } from "../telemetry/logger.ts";
+import type { CertifiedKey } from "../tls/certificate.ts";
 import { DataPlaneStartError } from "./errors.ts";
 import { type HostedPlane, type NativeHost, startNativeHost } from "./host.ts";
 
@@ -40,7 +43,6 @@ const INTERNAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008, 15080]
 interface Hosted {
   readonly plane: HostedPlane;
   readonly events: NotedEvents;
-  readonly source: FakeCertificateSource;
 }
 
 /** A client's and a server's plane in one worker, with an application behind the server's. */
@@ -65,13 +67,19 @@ class Planes implements AsyncDisposable {
     log: () => {},
   });
   host!: NativeHost;
-  ca!: FakeCa;
+  certificates!: CertificateManager;
   client!: Hosted;
   server!: Hosted;
 
   static async start(): Promise<Planes> {
     const planes = new Planes();
-    planes.ca = await FakeCa.create({ nowMs: Date.now() });
+    const ca = await FakeCa.create({ nowMs: Date.now() });
+    planes.certificates = new CertificateManager({
+      authority: new FakeAuthority(ca, planes),
+      clock: planes.clock,
+      random: new SystemRandom(),
+      log: () => {},
+    });
     planes.host = await startNativeHost({
       runtime: RUNTIME,
       log: (level, _scope, message, fields) =>
@@ -108,21 +116,24 @@ class Planes implements AsyncDisposable {
     listeners: Parameters<NativeHost["openPlane"]>[0]["listeners"],
   ): Promise<Hosted> {
     const events = new NotedEvents();
-    const source = new FakeCertificateSource(identityOf(local), {
-      ca: this.ca,
-      clock: this.clock,
-    });
     const plane = await new Promise<HostedPlane>((resolve, reject) =>
       this.host.openPlane({
         router: this.router,
-        certificates: source,
+        certificates: this.certificates.source(identityOf(local)),
         events,
         local,
         listeners,
         settings: { internalPorts: INTERNAL_PORTS, bindIp: ip },
       }, (outcome) => outcome instanceof ProxyError ? reject(outcome) : resolve(outcome))
     );
-    return { plane, events, source };
+    return { plane, events };
+  }
+
+  /** The next certificate, before its time. */
+  renew(local: LocalWorkloadName): Promise<CertifiedKey> {
+    this.certificates.forget(identityOf(local));
+    const source = this.certificates.source(identityOf(local));
+    return promised((done) => source.get(done));
   }
 
   connect(): Promise<Deno.TcpConn> {
@@ -132,7 +143,7 @@ class Planes implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const leaked = await this.host.close();
     await this.app.close();
-    for (const { source } of [this.client, this.server]) source.close();
+    this.certificates.close();
     assertEquals([leaked, this.deaths, this.host.bugs, this.lines], [{}, [], 0, []]);
     assertEquals(this.clock.waiting, 0);
     const open = [this.client, this.server].map(({ events }) =>
@@ -197,8 +208,8 @@ Deno.test("certificates rotate under traffic; connections live on, new ones come
   const before = await planes.connect();
   await echoes(before, 1000);
   for (let round = 0; round < 6; round++) {
-    await planes.client.source.renew();
-    await planes.server.source.renew();
+    await planes.renew(CLIENT);
+    await planes.renew(SERVER);
     const connection = await planes.connect();
     await echoes(connection, 1000);
     connection.close();

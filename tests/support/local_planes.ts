@@ -3,8 +3,9 @@ import { ProxyError } from "../../src/base/errors.ts";
 import { SystemRandom } from "../../src/base/random.ts";
 import { type DataPlane, startDataPlane } from "../../src/dataplane.ts";
 import type { DataPlaneLimits } from "../../src/hbone/limits.ts";
+import { CertificateManager } from "../../src/identity/certificate_manager.ts";
+import { FakeAuthority } from "../../src/identity/fake_authority.ts";
 import { FakeCa } from "../../src/identity/fake_ca.ts";
-import { FakeCertificateSource } from "../../src/identity/fake_source.ts";
 import type { Network } from "../../src/net/network.ts";
 import type { Events } from "../../src/seam/events.ts";
 import { parseMeshFile } from "../../src/state/mesh_file.ts";
@@ -48,13 +49,18 @@ export async function startLocalPlanes(
   opened.defer(() => sockets[Symbol.asyncDispose]());
   const mesh = parseMeshFile(meshFileText({ workloads: [client, server] }), { source: "test" });
   const ca = await FakeCa.create({ nowMs: Date.now() });
+  const certificates = new CertificateManager({
+    authority: new FakeAuthority(ca, { clock }),
+    clock,
+    random: new SystemRandom(),
+    log() {},
+  });
+  opened.defer(() => certificates.close());
   const start = async (
     workload: TestWorkload,
     listeners: Parameters<typeof startDataPlane>[0]["listeners"],
   ) => {
     const identity = spiffeId({ trustDomain: "cluster.local", ...workload });
-    const certificates = new FakeCertificateSource(identity, { ca, clock });
-    opened.defer(() => certificates.close());
     const router = new StateRouter({
       state: new MeshState(mesh),
       settings: {
@@ -71,7 +77,7 @@ export async function startLocalPlanes(
       startDataPlane({
         network,
         router,
-        certificates,
+        certificates: certificates.source(identity),
         events: SILENT,
         clock,
         random: new SystemRandom(),
