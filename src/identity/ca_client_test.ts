@@ -33,6 +33,7 @@ import {
 } from "./ca_client.ts";
 import { CODE_DESCRIPTIONS, type StatusCode } from "./call_error.ts";
 import { IdentityError } from "./errors.ts";
+import { RootFile } from "./root_file.ts";
 import type { GrpcHeaders, UnaryTransport } from "./unary_transport.ts";
 
 const IDENTITY = parseSpiffeId("spiffe://cluster.local/ns/default/sa/app");
@@ -359,7 +360,10 @@ class World implements AsyncDisposable {
     const transport = openTransport(
       { address: server.address, root: { kind: "file", path: "root" }, altHostname },
       clock,
-      () => Promise.resolve(new TextEncoder().encode(this.rootPem)),
+      new RootFile("root", {
+        readFile: () => Promise.resolve(new TextEncoder().encode(this.rootPem)),
+        log: (_level, _scope, message) => void this.lines.push(message),
+      }).read,
     );
     this.client = new CaClient({
       transport,
@@ -385,9 +389,7 @@ class World implements AsyncDisposable {
     const server = await CaServer.start({
       token: TOKEN,
       ca: await ca.intermediate("signing"),
-      ...(about.secure === false
-        ? {}
-        : { tls: await ca.issue({ uris: [], ips: [TLS_IP], dnsNames: ["istiod.test"] }) }),
+      ...(about.secure === false ? {} : { tls: await ca.issue(SERVER_NAMES) }),
       ip: TLS_IP,
       ...about.server,
     });
@@ -418,6 +420,7 @@ interface WorldOptions {
 
 /** What the server's certificate is for. */
 const TLS_IP = `${loopbackBlock()}.248`;
+const SERVER_NAMES = { uris: [], ips: [TLS_IP], dnsNames: ["istiod.test"] };
 
 const WAYS = [
   { way: "TLS over fetch", options: {} },
@@ -617,6 +620,25 @@ Deno.test.each([
   world.rootPem = rootPem;
   assertEquals((await world.issue()).identity, IDENTITY);
 });
+
+Deno.test.each(WAYS.slice(0, 2))(
+  "CaClient follows a new root and a new server certificate, and bears a broken root file: $way",
+  async ({ options }) => {
+    await using world = await World.open(options);
+    const next = await MeshCa.create("next root");
+    await world.issue();
+    await world.server.useTls(await next.issue(SERVER_NAMES));
+    assertEquals((await world.error()).code, "GRPC_CONNECT");
+    world.rootPem = next.rootPem;
+    await world.issue();
+    world.rootPem = next.rootPem.slice(0, 100);
+    await world.issue();
+    assertEquals(world.lines, ["trust roots cannot be read; the last ones that could go on"]);
+    world.rootPem = next.rootPem;
+    await world.issue();
+    assertEquals(world.lines.length, 1);
+  },
+);
 
 Deno.test.each(WAYS.slice(0, 2))(
   "CaClient says nothing to a CA of another root: $way",

@@ -114,22 +114,7 @@ export class CaServer implements AsyncDisposable {
     server.addService(SERVICE, {
       create: (call: Call, answer: Answer) => self!.#onCall(call, answer),
     });
-    const { tls } = options;
-    const port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync(
-        "127.0.0.1:0",
-        tls === undefined
-          ? grpc.ServerCredentials.createInsecure()
-          : grpc.ServerCredentials.createSsl(Buffer.from(tls.rootPem), [
-            { private_key: Buffer.from(tls.keyPem), cert_chain: Buffer.from(tls.certPem) },
-          ]),
-        (error, bound) => error === null ? resolve(bound) : reject(error),
-      )
-    );
-    for (const http2 of insideOf(server).http2Servers.keys()) {
-      // How a client's session ends is no error of ours; the runtime throws it if nobody listens.
-      http2.on("session", (session) => session.on("error", () => {}));
-    }
+    const port = await listen(server, options.tls);
     const ca = options.ca ?? await MeshCa.create();
     const door = await XdsDoor.open(options.ip ?? `${loopbackBlock()}.248`, port);
     return self = new CaServer(options, { ca, server, door });
@@ -167,6 +152,11 @@ export class CaServer implements AsyncDisposable {
 
   async restart(): Promise<void> {
     await this.#door.reopen();
+  }
+
+  /** Shows this leaf on new connections. */
+  async useTls(tls: TestLeaf): Promise<void> {
+    this.#door.leadTo(await listen(this.#server, tls));
   }
 
   /** The network fails: connections end with RST. New ones are welcome. */
@@ -283,6 +273,28 @@ function readOrNull(csrPem: string): ReadCsr | null {
 function importKey(publicKeyDer: Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   const algorithm = { name: "ECDSA", namedCurve: "P-256" };
   return crypto.subtle.importKey("spki", publicKeyDer, algorithm, true, ["verify"]);
+}
+
+/** Another port of 127.0.0.1, with TLS or without. */
+async function listen(server: grpc.Server, tls: TestLeaf | undefined): Promise<number> {
+  const credentials = tls === undefined
+    ? grpc.ServerCredentials.createInsecure()
+    : grpc.ServerCredentials.createSsl(Buffer.from(tls.rootPem), [
+      { private_key: Buffer.from(tls.keyPem), cert_chain: Buffer.from(tls.certPem) },
+    ]);
+  const known = new Set(insideOf(server).http2Servers.keys());
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(
+      "127.0.0.1:0",
+      credentials,
+      (error, bound) => error === null ? resolve(bound) : reject(error),
+    )
+  );
+  for (const http2 of insideOf(server).http2Servers.keys()) {
+    // How a client's session ends is no error of ours; the runtime throws it if nobody listens.
+    if (!known.has(http2)) http2.on("session", (session) => session.on("error", () => {}));
+  }
+  return port;
 }
 
 /** What grpc-js keeps to itself. */

@@ -13,7 +13,7 @@ export class XdsDoor implements AsyncDisposable {
   readonly port: number;
   /** Connections accepted so far. */
   accepted = 0;
-  readonly #targetPort: number;
+  #targetPort: number;
   readonly #passed = new Set<Passed>();
   #server: net.Server | null;
 
@@ -52,6 +52,11 @@ export class XdsDoor implements AsyncDisposable {
       outside.unpipe(inside).pause();
       inside.unpipe(outside).pause();
     }
+  }
+
+  /** New connections lead to this port of 127.0.0.1. */
+  leadTo(targetPort: number): void {
+    this.#targetPort = targetPort;
   }
 
   /** Nobody is there any more: connections are cut and new ones refused by the kernel. */
