@@ -2,11 +2,9 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "./base/clock.ts";
 import { ProxyError } from "./base/errors.ts";
+import { markOf, readBounded, YOUNG_MS } from "./file_reading.ts";
 import type { LogLevel, LogValue } from "./seam/events.ts";
 import { MESH_FILE_BYTES_MAX, type MeshFile } from "./state/mesh_file.ts";
-
-/** A file written so lately may be written again within the same tick of its clock, in milliseconds. */
-export const YOUNG_MS = 2_000;
 
 const SCOPE = "ztunnel::mesh_file";
 
@@ -66,7 +64,7 @@ export class MeshFileFollower {
       return "settling";
     }
     if (!before.isFile) return this.#refuse(mark, `Cannot read mesh file ${path}: it is no file`);
-    const bytes = await readBounded(path);
+    const bytes = await readBounded(path, MESH_FILE_BYTES_MAX);
     const after = markOf(await Deno.stat(path));
     if (after !== mark) {
       this.#seen = after;
@@ -135,26 +133,6 @@ export class MeshFileFollower {
     }
     return "gone";
   }
-}
-
-/** Changes whenever the file does, as far as its directory knows. */
-function markOf({ dev, ino, size, mtime, ctime }: Deno.FileInfo): string {
-  return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");
-}
-
-/** Null: larger than {@link MESH_FILE_BYTES_MAX}. */
-async function readBounded(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
-  using file = await Deno.open(path);
-  const { size } = await file.stat();
-  if (size > MESH_FILE_BYTES_MAX) return null;
-  const bytes = new Uint8Array(size + 1);
-  let filled = 0;
-  while (filled < bytes.length) {
-    const count = await file.read(bytes.subarray(filled));
-    if (count === null) break;
-    filled += count;
-  }
-  return filled > MESH_FILE_BYTES_MAX ? null : bytes.subarray(0, filled);
 }
 
 /** A peer's or operator's fault in one line; of a bug, where it is. */

@@ -1,6 +1,7 @@
 // Tests of mesh_file_follower.ts, on real files.
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { type Look, MeshFileFollower, YOUNG_MS } from "./mesh_file_follower.ts";
+import { YOUNG_MS } from "./file_reading.ts";
+import { type Look, MeshFileFollower } from "./mesh_file_follower.ts";
 import { MESH_FILE_BYTES_MAX, type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
 
 const mesh = (uid: string) =>

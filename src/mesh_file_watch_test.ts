@@ -2,7 +2,8 @@
 import { assertEquals } from "@std/assert";
 import type { Clock } from "./base/clock.ts";
 import { SystemClock } from "./base/system_clock.ts";
-import { LOOK_MS_MIN, POLL_MS, SETTLE_MS, watchMeshFile } from "./mesh_file_watch.ts";
+import { LOOK_MS_MIN, POLL_MS, SETTLE_MS } from "./file_watch.ts";
+import { watchMeshFile } from "./mesh_file_watch.ts";
 import { parseMeshFile } from "./state/mesh_file.ts";
 
 const mesh = (uid: string) =>
