@@ -1,4 +1,5 @@
-// What is counted about the control plane and about names (spec/config-and-observability §6.2).
+// What is counted about the control plane, names and revocation (spec/config-and-observability §6.2).
+import type { RevocationCounts } from "../tls/revocation.ts";
 import { Counter } from "./counters.ts";
 
 /** Of `istio_on_demand_dns_total`, in order (spec/xds-state-and-dns §3.11). */
@@ -40,6 +41,17 @@ export class MeshMetrics {
     help: "Names of workloads that connections asked for (unstable)",
     labels: ON_DEMAND_DNS_LABELS,
   });
+  readonly #revoked = new Counter({
+    name: "istio_crl_policy_rejections",
+    help: "Handshakes refused and connections ended because of a revocation list (unstable)",
+    labels: ["reporter"],
+  });
+  readonly #listErrors = new Counter({
+    name: "istio_crl_load_errors",
+    help: "Revocation lists that could not be taken, or are used beyond their time (unstable)",
+    labels: ["reason"],
+  });
+  #revokedTold: RevocationCounts = { source: 0, destination: 0 };
 
   /** A stream to the control plane ended. */
   terminated(reason: string): void {
@@ -57,9 +69,29 @@ export class MeshMetrics {
     this.#names.add(ON_DEMAND_DNS_LABELS.map((label) => labels[label] || "unknown"));
   }
 
+  /** What revocation has done so far; never less than before. */
+  revoked(counts: RevocationCounts): void {
+    for (const reporter of ["source", "destination"] as const) {
+      const more = counts[reporter] - this.#revokedTold[reporter];
+      if (more > 0) this.#revoked.add([reporter], more);
+    }
+    this.#revokedTold = counts;
+  }
+
+  /** The file of revocation lists is not as it should be: an error's code, or `EXPIRED`. */
+  listsFailed(reason: string): void {
+    this.#listErrors.add([reason]);
+  }
+
   /** In the order of §6.2. */
   render(): string {
-    return [this.#terminations, this.#messages, this.#bytes, this.#names]
-      .map((counter) => counter.render()).join("");
+    return [
+      this.#terminations,
+      this.#messages,
+      this.#bytes,
+      this.#names,
+      this.#revoked,
+      this.#listErrors,
+    ].map((counter) => counter.render()).join("");
   }
 }

@@ -40,3 +40,19 @@ Deno.test("a name that was asked for is counted with all its labels; unset ones 
       'source_version="v1",source_cluster="Kubernetes",hostname="ext.example"} 1',
   );
 });
+
+Deno.test("revocations are counted once each, by the side that we are", () => {
+  const metrics = new MeshMetrics();
+  metrics.revoked({ source: 0, destination: 0 });
+  assertEquals(metrics.render(), "");
+  metrics.revoked({ source: 0, destination: 2 });
+  metrics.revoked({ source: 1, destination: 3 });
+  metrics.listsFailed("CRL_MALFORMED");
+  const samples = metrics.render().split("\n").filter((line) => !line.startsWith("#"));
+  assertEquals(samples, [
+    'istio_crl_policy_rejections_total{reporter="destination"} 3',
+    'istio_crl_policy_rejections_total{reporter="source"} 1',
+    'istio_crl_load_errors_total{reason="CRL_MALFORMED"} 1',
+    "",
+  ]);
+});

@@ -74,6 +74,12 @@ export class CrlSet {
     return this.#lists.length;
   }
 
+  /** When the first of them was due to be replaced, epoch milliseconds; null where none says. */
+  get dueMs(): number | null {
+    const due = this.#lists.map(({ dueMs }) => dueMs).filter((each) => each !== null);
+    return due.length === 0 ? null : Math.min(...due);
+  }
+
   /** Revoked certificates in all of them. */
   get entries(): number {
     return this.#lists.reduce((sum, { entries }) => sum + entries, 0);
@@ -106,6 +112,7 @@ interface CrlFields {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly issuer: Uint8Array;
   readonly scope: Scope;
+  readonly dueMs: number | null;
   readonly serials: ReadonlySet<string>;
   readonly signed: Uint8Array;
   readonly algorithm: string;
@@ -126,6 +133,11 @@ class Crl {
 
   get entries(): number {
     return this.#fields.serials.size;
+  }
+
+  /** nextUpdate. */
+  get dueMs(): number | null {
+    return this.#fields.dueMs;
   }
 
   covers(certificate: ParsedCertificate, isLeaf: boolean): boolean {
@@ -245,8 +257,9 @@ function parseList(der: Uint8Array<ArrayBuffer>, entriesMax: number): CrlFields 
   const issuer = body.expect(DER_TAG.sequence);
   readTime(body);
   const { utcTime, generalizedTime } = DER_TAG;
-  // When the next list was due does not matter: an old one is better than none.
-  if (body.peekTag() === utcTime || body.peekTag() === generalizedTime) readTime(body);
+  // When the next list was due does not matter to a verdict: an old one is better than none.
+  const isDue = body.peekTag() === utcTime || body.peekTag() === generalizedTime;
+  const dueMs = isDue ? readTime(body) : null;
   const revoked = body.optional(DER_TAG.sequence);
   const serials = revoked === null
     ? new Set<string>()
@@ -260,6 +273,7 @@ function parseList(der: Uint8Array<ArrayBuffer>, entriesMax: number): CrlFields 
     der,
     issuer: der.subarray(issuer.start, issuer.end),
     scope,
+    dueMs,
     serials,
     signed: der.subarray(signed.start, signed.end),
     algorithm: oidText(algorithm.contents(algorithm.expect(DER_TAG.oid))),
@@ -267,9 +281,9 @@ function parseList(der: Uint8Array<ArrayBuffer>, entriesMax: number): CrlFields 
   };
 }
 
-function readTime(reader: DerReader): void {
+function readTime(reader: DerReader): number {
   const element = reader.next();
-  timeMs(element.tag, reader.contents(element));
+  return timeMs(element.tag, reader.contents(element));
 }
 
 function readEntries(list: DerReader, entriesMax: number): Set<string> {

@@ -157,6 +157,13 @@ Deno.test.each([
   assertEquals(judged(lists, pathOf(leaf)), expected);
 });
 
+Deno.test("CrlSet.dueMs is when the first of its lists should have been replaced", () => {
+  const at = (seconds: number) => makeCrl(MIDDLE, { nextUpdateMs: seconds * 1000 });
+  assertEquals(CrlSet.fromDer([at(1_900_000_000), at(1_800_000_000)]).dueMs, 1_800_000_000_000);
+  assertEquals(CrlSet.fromDer([makeCrl(MIDDLE, { nextUpdateMs: null })]).dueMs, null);
+  assertEquals(CrlSet.empty.dueMs, null);
+});
+
 Deno.test("CrlSet does not look at the list of an unrelated issuer", async () => {
   const stranger = await signing(await OddCa.root({ subject: "CN=stranger" }));
   assertEquals(judged(listOf({}, stranger)), "good");
