@@ -2,6 +2,8 @@
 // (spec/identity-and-inpod §4, data-path §1.1).
 import net from "node:net";
 import tls from "node:tls";
+import { Buffer } from "node:buffer";
+import { createPrivateKey } from "node:crypto";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   BAD_CLIENTS,
@@ -12,6 +14,7 @@ import {
   TamperingRelay,
 } from "../../../tests/support/bad_peers.ts";
 import { CLIENT_AUTH, type OddOptions } from "../../../tests/support/certificates.ts";
+import { makeCrl } from "../../../tests/support/crls.ts";
 import { NativeTls, type NativeTlsOptions } from "../../../tests/support/native_tls.ts";
 import {
   DIAL,
@@ -28,6 +31,7 @@ import type { Channel } from "../../base/channel.ts";
 import { ProxyError } from "../../base/errors.ts";
 import { IdentityError } from "../../identity/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
+import { CrlSet } from "../../tls/crl.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { VerdictCache } from "../../tls/verdict_cache.ts";
 import type { SecureChannel } from "../network.ts";
@@ -150,6 +154,57 @@ Deno.test.each([...BAD_CLIENTS])(
     assertStringIncludes(String(client.error), `received fatal alert: ${alert}`);
   },
 );
+
+Deno.test.each(
+  [
+    {
+      name: "whom a list names",
+      algorithm: "ecdsa-sha256",
+      code: "REVOKED",
+      alert: "CertificateRevoked",
+    },
+    {
+      name: "whose list its issuer did not sign",
+      algorithm: "ecdsa-sha1",
+      code: "CRL_UNUSABLE",
+      alert: "HandshakeFailure",
+    },
+  ] as const,
+)("TLS on OpenSSL refuses a peer $name: alert $alert", async (row) => {
+  const key = createPrivateKey({
+    key: Buffer.from(await ROOT.privateKeyDer()),
+    format: "der",
+    type: "pkcs8",
+  });
+  const signer = { certificate: new Uint8Array(ROOT.certificate.rawData), key };
+  const listing = ({ chainDer }: CertifiedKey) =>
+    CrlSet.fromDer([makeCrl(signer, { revoked: [chainDer[0]!], algorithm: row.algorithm })]);
+  await using world = new NativeTls();
+  const { revocation } = world.network;
+
+  // An unusable list of the one root is about both sides: then it is the client that refuses, first.
+  const refusesAlone = row.code === "REVOKED";
+  if (refusesAlone) {
+    revocation.replace(listing(CLIENT));
+    const { client, server } = await world.plainPair();
+    const serving = secureServer(world, server);
+    const heard = new Listening(accepted(await secureClient(world, client)));
+    assertEquals(rejected(await serving).code, row.code);
+    assertEquals((await heard.closed())?.message, `received fatal alert: ${row.alert}`);
+  }
+  revocation.replace(listing(SERVER));
+  const { client, server } = await world.plainPair();
+  const serving = secureServer(world, server);
+  assertEquals(rejected(await secureClient(world, client)).code, row.code);
+  assertEquals(
+    rejected(await serving).message,
+    `Custom { kind: InvalidData, error: AlertReceived(${row.alert}) }`,
+  );
+  assertEquals(
+    revocation.counts,
+    refusesAlone ? { source: 1, destination: 1 } : { source: 0, destination: 0 },
+  );
+});
 
 Deno.test("TlsEngine.server() refuses a client without certificate: alert certificate_required", async () => {
   await using world = await listening();
