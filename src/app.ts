@@ -7,14 +7,13 @@ import { statsHandler } from "./admin/stats_handler.ts";
 import { formatAddress, type SocketAddress } from "./base/address.ts";
 import { SystemRandom } from "./base/random.ts";
 import { SystemClock } from "./base/system_clock.ts";
+import { openAuthority } from "./certificate_authority.ts";
 import type { Config } from "./config/config.ts";
 import { invalidVariable } from "./config/errors.ts";
+import { watchCrls } from "./crl_watch.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
 import { configDump } from "./dump.ts";
-import type { CertificateAuthority } from "./identity/authority.ts";
 import { CertificateManager } from "./identity/certificate_manager.ts";
-import { FakeAuthority } from "./identity/fake_authority.ts";
-import { FakeCa } from "./identity/fake_ca.ts";
 import type { DataPlaneInfo } from "./isolate/messages.ts";
 import type { RunningPlane } from "./isolate/plane.ts";
 import { requireOwnRoots } from "./runtime_trust.ts";
@@ -109,6 +108,18 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   );
   if (planes.native !== null) logNative(planes.native, logger);
   const metrics = new MeshMetrics();
+  if (config.crlPath !== null) {
+    // Before anything is served: nobody revoked gets in while the file is being read.
+    opened.use(
+      await watchCrls({
+        path: config.crlPath,
+        clock,
+        log: logger.log.bind(logger),
+        onLists: (lists) => planes.replaceLists(lists),
+        onFailure: (reason) => metrics.listsFailed(reason),
+      }),
+    );
+  }
   const feed = opened.use(
     await MeshFeed.open({
       config,
@@ -119,11 +130,12 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
       hosts: openHosts(plan, opened, { network: denoNetwork, clock, logger }),
     }),
   );
+  const log = logger.log.bind(logger);
   const certificates = new CertificateManager({
-    authority: await openAuthority(config, clock),
+    authority: await openAuthority(config, { clock, log }),
     clock,
     random: new SystemRandom(),
-    log: logger.log.bind(logger),
+    log,
   });
   opened.defer(() => certificates.close());
   const shared: Shared = {
@@ -177,9 +189,10 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   await serve({
     component: "stats",
     addresses: plan.stats,
-    handler: statsHandler(() =>
-      renderMetrics({ istioVersion: build.istioVersion, families: metrics.render() })
-    ),
+    handler: statsHandler(() => {
+      metrics.revoked(planes.revocation);
+      return renderMetrics({ istioVersion: build.istioVersion, families: metrics.render() });
+    }),
   });
   // Nothing is served by half a mesh (spec/xds-state-and-dns §1.11).
   await Promise.race([syncing, aborted(options.stop), planes.death, feed.death]);
@@ -269,19 +282,6 @@ function openHosts(
   const hosts = openHostLookup({ ...parts, ipv6Enabled: plan.config.ipv6Enabled });
   opened.defer(() => hosts.close());
   return hosts;
-}
-
-/** Who signs: for now, only the throw-away CA. */
-async function openAuthority(
-  { fakeCa, secretTtlMs }: Config,
-  clock: SystemClock,
-): Promise<CertificateAuthority> {
-  const directory = fakeCa?.directory ?? null;
-  const options = { nowMs: clock.wallMs() };
-  const ca = directory === null
-    ? await FakeCa.create(options)
-    : await FakeCa.open(directory, options);
-  return new FakeAuthority(ca, { clock, lifetimeMs: secretTtlMs });
 }
 
 /** The certificates of one workload, with the trust domain its record has (spec/identity-and-inpod §1.2). */

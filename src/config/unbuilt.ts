@@ -19,15 +19,6 @@ export function refuseUnbuilt(config: Config): Config {
       "ENABLE_PROXY=false leaves only the DNS proxy, which is not supported yet",
     );
   }
-  if (config.fakeCa === null) {
-    const asked = config.ca === null ? "" : ` (CA_ADDRESS is ${config.ca.address})`;
-    throw invalidConfiguration(
-      `certificates from a CA are not supported yet${asked}: set FAKE_CA=true`,
-    );
-  }
-  if (config.crlPath !== null) {
-    throw invalidConfiguration("revocation lists are not supported yet: unset CRL_PATH");
-  }
   if (config.originalSource === true && config.ioProvider === "deno") {
     throw invalidConfiguration(
       "ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",

@@ -28,6 +28,11 @@ Deno.test("refuseUnbuilt() does not mind a control plane", () => {
   assertEquals(refuseUnbuilt(config).xds?.address, "https://localhost:15012");
 });
 
+Deno.test("refuseUnbuilt() does not mind a CA", () => {
+  const config = settings({ FAKE_CA: "false", CA_ADDRESS: "istiod:15012" });
+  assertEquals(refuseUnbuilt(config).ca?.address, "https://istiod:15012");
+});
+
 Deno.test.each([
   {
     name: "shared mode",
@@ -45,23 +50,6 @@ Deno.test.each([
     name: "DNS alone",
     variables: { ENABLE_PROXY: "false" },
     expected: "ENABLE_PROXY=false leaves only the DNS proxy, which is not supported yet",
-  },
-  {
-    name: "a CA",
-    variables: { FAKE_CA: "false", CA_ADDRESS: "istiod:15012" },
-    expected:
-      "certificates from a CA are not supported yet (CA_ADDRESS is https://istiod:15012): set FAKE_CA=true",
-  },
-  {
-    name: "a CA by default",
-    variables: { FAKE_CA: undefined },
-    expected:
-      "certificates from a CA are not supported yet (CA_ADDRESS is https://localhost:15012): set FAKE_CA=true",
-  },
-  {
-    name: "revocation lists",
-    variables: { CRL_PATH: "/crl.pem" },
-    expected: "revocation lists are not supported yet: unset CRL_PATH",
   },
   {
     name: "original source addresses on the runtime's sockets",
