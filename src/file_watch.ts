@@ -81,7 +81,7 @@ class Bell {
 }
 
 /** The folder, not the file: a file that is replaced is another one, and Kubernetes swaps a link beside it. */
-function folderOf(path: string): string {
+export function folderOf(path: string): string {
   const slash = path.lastIndexOf("/");
   return slash < 0 ? "." : path.slice(0, slash + 1);
 }

@@ -3,6 +3,7 @@ import { assert } from "./base/assert.ts";
 import { formatAddress, isIpv6, type SocketAddress } from "./base/address.ts";
 import { type Config, type ControlServer, PORTS } from "./config/config.ts";
 import type { DataPlaneListeners } from "./dataplane.ts";
+import { folderOf } from "./file_watch.ts";
 import { hostLookupNeeds } from "./host_lookup.ts";
 import type { Need } from "./permissions.ts";
 import { workerSources } from "./planes.ts";
@@ -157,6 +158,12 @@ export function needsOf(plan: Plan): Need[] {
   for (const need of controlPlaneNeeds(plan)) needs.set(`${need.kind} ${need.what}`, need);
   if (looksUpHosts(plan)) {
     for (const need of hostLookupNeeds()) needs.set(`read ${need.what}`, need);
+  }
+  const { crlPath } = plan.config;
+  if (crlPath !== null) {
+    const folder = folderOf(crlPath);
+    const why = "follow the revocation lists of CRL_PATH, which is replaced in its folder";
+    needs.set(`read ${folder}`, { kind: "read", what: folder, why });
   }
   const directory = plan.config.fakeCa?.directory ?? null;
   if (directory !== null) {

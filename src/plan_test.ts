@@ -28,6 +28,17 @@ function needs(env: Readonly<Record<string, string>>): string[] {
   return needsOf(planDedicated(config, mesh)).map(({ kind, what }) => `${kind} ${what}`);
 }
 
+Deno.test.each([
+  { path: "/var/run/crl/ca-crl.pem", folder: "/var/run/crl/" },
+  { path: "ca-crl.pem", folder: "." },
+])("needsOf() revocation lists in $path: their folder", ({ path, folder }) => {
+  const without = needs({ XDS_ADDRESS: "" });
+  const needed = needs({ XDS_ADDRESS: "", CRL_PATH: path }).filter((need) =>
+    !without.includes(need)
+  );
+  assertEquals(needed, [`read ${folder}`]);
+});
+
 Deno.test.each<Case>([
   {
     name: "with a root and a token in files",

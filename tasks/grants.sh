@@ -72,13 +72,19 @@ read)
     echo /etc/hosts
     echo "${LOCAL_XDS_PATH:-examples}"
     echo "${FAKE_CA_DIR:-.fake-ca}"
-    for path in "${XDS_ROOT_CA-}" "${CA_ROOT_CA-}" "${AUTH_TOKEN-}" "${CRL_PATH-}"; do
+    for path in "${XDS_ROOT_CA-}" "${CA_ROOT_CA-}" "${AUTH_TOKEN-}"; do
       case $path in
       '' | *,*) ;;
       SYSTEM) system_roots ;;
       *) [ ! -e "$path" ] || echo "$path" ;;
       esac
     done
+    # Its folder, whatever is there now: that is where the file is replaced.
+    case ${CRL_PATH-} in
+    '' | *,*) ;;
+    */*) echo "${CRL_PATH%/*}/" ;;
+    *) echo . ;;
+    esac
   } | join
   ;;
 *)

@@ -89,6 +89,15 @@ Deno.test("names are those of the four prefixes, whatever their values", async (
   ]);
 });
 
+Deno.test.each([
+  { path: "/nowhere/crl/ca-crl.pem", folder: "/nowhere/crl/" },
+  { path: "ca-crl.pem", folder: "." },
+])("CRL_PATH=$path grants its folder, which need not be there yet", async ({ path, folder }) => {
+  const usual = await grants(["read"]);
+  const named = await grants(["read"], { FAKE_CA: "true", CRL_PATH: path });
+  assertEquals(named.filter((grant) => !usual.includes(grant)), [folder]);
+});
+
 Deno.test("reads are the mesh file, roots and tokens that exist; texts in their place are none", async () => {
   const usual = await grants(["read"]);
   assert(usual.includes("./var/run/secrets") && usual.includes("/etc/resolv.conf"));
