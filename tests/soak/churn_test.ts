@@ -15,8 +15,8 @@ const RESIDENT_GROWTH_MAX = 1.2;
 const POOL_RELEASE_MS = 2_000;
 /** SOCKS5 and HBONE. */
 const LISTENERS = 2;
-/** Each certificate has one that renews it; each of the runtime's own listeners has one that watches it. */
-const TIMERS = TEST_NETWORK === "deno" ? 2 + LISTENERS : 2;
+/** The certificate manager has one; each of the runtime's own listeners has one that watches it. */
+const TIMERS = TEST_NETWORK === "deno" ? 1 + LISTENERS : 1;
 const QUIET_WITHIN_MS = 20_000;
 /**
  * The engine gives memory back when nothing was asked of it for a while: 25 s after 10,000 connections the
@@ -111,7 +111,7 @@ Deno.test(`[${TEST_NETWORK}] 10,000 connections leave no timer, stream, socket o
     timers: planes.timersWaiting(),
   });
   const target = { ip: planes.inboundIp, port: echo.port };
-  // The first connection makes each side fetch its certificate, whose renewal is a timer that stays.
+  // The first connection makes each side fetch its certificate; the timer for their renewal stays.
   await churn(planes.outboundIp, target, 1);
   const start = await lookUntil(see, ({ sockets }) => sockets === LISTENERS, QUIET_WITHIN_MS);
   assertEquals([start.sockets, start.outbound.pooled, start.timers], [LISTENERS, 0, TIMERS]);
