@@ -1,23 +1,14 @@
 // Tests of crl_follower.ts and crl_watch.ts, on real files (spec/identity-and-inpod §5.1).
 import { assert, assertEquals } from "@std/assert";
-import { Buffer } from "node:buffer";
-import { createPrivateKey } from "node:crypto";
 import { OddCa } from "../tests/support/certificates.ts";
-import { crlPem, makeCrl } from "../tests/support/crls.ts";
+import { crlPem, makeCrl, signerOf } from "../tests/support/crls.ts";
 import { SystemClock } from "./base/system_clock.ts";
 import { CrlFollower, type CrlLook } from "./crl_follower.ts";
 import { watchCrls } from "./crl_watch.ts";
 import { CRL_FILE_BYTES_MAX, type CrlSet } from "./tls/crl.ts";
 
 const ROOT = await OddCa.root();
-const SIGNER = {
-  certificate: new Uint8Array(ROOT.certificate.rawData),
-  key: createPrivateKey({
-    key: Buffer.from(await ROOT.privateKeyDer()),
-    format: "der",
-    type: "pkcs8",
-  }),
-};
+const SIGNER = await signerOf(ROOT);
 
 /** PEM of a list that revokes so many. */
 function list(revoked: number, nextUpdateMs = Date.now() + 3_600_000): string {

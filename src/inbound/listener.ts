@@ -13,6 +13,7 @@ import {
   Http2Failure,
   Http2HandshakeFailed,
   LimitReached,
+  PeerRevoked,
 } from "../hbone/errors.ts";
 import { Intake, type IntakeOwner } from "../hbone/intake.ts";
 import type { DataPlaneParts } from "../hbone/parts.ts";
@@ -152,7 +153,8 @@ export class InboundServer implements Component, IntakeOwner, ServerConnectionOw
   onServerClosed(server: ServerConnection, error: ProxyError | null): void {
     this.#servers.delete(server);
     if (error !== null && !(error instanceof DrainError)) {
-      if (server.requests === 0) this.#report(server.channel, new Http2HandshakeFailed(error));
+      const isPeers = server.requests === 0 && !(error instanceof PeerRevoked);
+      if (isPeers) this.#report(server.channel, new Http2HandshakeFailed(error));
       else this.#logEnd(server, error);
     }
     this.intake.settle();

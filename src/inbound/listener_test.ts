@@ -225,6 +225,15 @@ Deno.test("InboundServer.revoke() sends GOAWAY(NO_ERROR) and tears streams down 
   world.dispose();
 });
 
+Deno.test("InboundServer.revoke() says nothing of a peer that has asked for nothing", async () => {
+  const { world, events, plane } = await serverWorld();
+  const client = await HboneClient.connect(world);
+  assertEquals(plane.revoke(() => true), 1);
+  world.clock.advance(1);
+  assertEquals([client.closed, events.refusals], [true, []]);
+  world.dispose();
+});
+
 Deno.test("InboundServer serves each workload its own certificate to whoever has one", async () => {
   const { world, events } = await serverWorld();
   world.app({ ip: SERVER_IP, port: 8080 });

@@ -9,6 +9,7 @@ import {
   identityOf,
   SERVER,
   SERVER_IP,
+  testCrl,
   testLeaf,
   type WorldOptions,
 } from "../../tests/support/data_plane_world.ts";
@@ -525,6 +526,60 @@ Deno.test("OutboundConnection ends with CERT_REVOKED when either peer's certific
     ]);
     d.dispose();
   }
+});
+
+Deno.test("OutboundConnection ends with CERT_REVOKED when new lists name either peer", async () => {
+  for (const who of [SERVER, GATEWAY]) {
+    const d = await doubleWorld();
+    const user = talking(d);
+    const { revocation } = d.world.network(CLIENT_IP);
+    revocation.replace(await testCrl([await testLeaf(identityOf(STRANGER))]));
+    revocation.replace(await testCrl([await testLeaf(identityOf(who))]));
+    assertEquals(revocation.counts, { source: 1, destination: 0 });
+    d.world.drive(() => user.closed || user.ended);
+    user.channel.reset(null);
+    d.world.drive(() => d.events.ends.length === 1);
+    assertEquals(d.events.ends, [
+      "CERT_REVOKED: connection closed: peer certificate revoked by CRL",
+    ]);
+    d.dispose();
+  }
+});
+
+Deno.test("OutboundConnection refuses a revoked gateway, and a revoked far proxy", async () => {
+  for (const who of [SERVER, GATEWAY]) {
+    const d = await doubleWorld();
+    const { revocation } = d.world.network(CLIENT_IP);
+    revocation.replace(await testCrl([await testLeaf(identityOf(who))]));
+    const user = d.world.captured(VIP);
+    d.world.drive(() => d.events.ends.length === 1);
+    const [end] = d.events.ends;
+    assert(end!.startsWith("CONNECT: ") && end!.endsWith("invalid peer certificate: Revoked"), end);
+    assertEquals(revocation.counts, { source: 1, destination: 0 });
+    user.channel.reset(null);
+    d.dispose();
+  }
+});
+
+Deno.test("OutboundConnection refuses a far proxy that was revoked while its handshake was under way", async () => {
+  const d = await doubleWorld();
+  const network = d.world.network(CLIENT_IP);
+  const lists = await testCrl([await testLeaf(identityOf(SERVER))]);
+  const secureClient = network.secureClient.bind(network);
+  let secured = 0; // The gateway's handshake, then the far proxy's.
+  network.secureClient = (channel, options, done) =>
+    secureClient(channel, options, (outcome) => {
+      if (!(outcome instanceof ProxyError)) secured++;
+      if (secured === 2) network.revocation.replace(lists);
+      done(outcome);
+    });
+  const user = d.world.captured(VIP);
+  d.world.drive(() => d.events.ends.length === 1);
+  const [end] = d.events.ends;
+  assert(end!.startsWith("CONNECT: ") && end!.endsWith("invalid peer certificate: Revoked"), end);
+  assertEquals([secured, network.revocation.counts], [2, { source: 1, destination: 0 }]);
+  user.channel.reset(null);
+  d.dispose();
 });
 
 const SLOW = { ...PERFECT_LINK, delayMinMs: 700, delayMaxMs: 700, resetDropsUnread: true };

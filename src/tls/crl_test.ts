@@ -10,6 +10,7 @@ import {
   distributionPoint,
   element,
   makeCrl,
+  signerOf,
 } from "../../tests/support/crls.ts";
 import * as x509 from "../identity/x509.ts";
 import type { CertifiedKey } from "./certificate.ts";
@@ -32,12 +33,7 @@ interface Ca {
 }
 
 async function signing(ca: OddCa): Promise<Ca> {
-  const key = createPrivateKey({
-    key: Buffer.from(await ca.privateKeyDer()),
-    format: "der",
-    type: "pkcs8",
-  });
-  return { ca, certificate: new Uint8Array(ca.certificate.rawData), key };
+  return { ca, ...await signerOf(ca) };
 }
 
 const ROOT = await signing(await OddCa.root());

@@ -1,9 +1,7 @@
 // Which peers are refused and which lose what they have when revocation lists change (spec/identity-and-inpod §5.2, §5.3).
 import { assertEquals } from "@std/assert";
-import { Buffer } from "node:buffer";
-import { createPrivateKey } from "node:crypto";
 import { GOOD_URI, OddCa } from "../../tests/support/certificates.ts";
-import { type CrlOptions, makeCrl } from "../../tests/support/crls.ts";
+import { type CrlOptions, makeCrl, signerOf } from "../../tests/support/crls.ts";
 import { CrlSet } from "./crl.ts";
 import { RevocationLists } from "./revocation.ts";
 import { parseSpiffeId } from "./spiffe_id.ts";
@@ -11,18 +9,13 @@ import { judgePeer, type PeerRule, type PeerVerdict } from "./verdict.ts";
 import { VerdictCache } from "./verdict_cache.ts";
 
 const ROOT = await OddCa.root();
-const KEY = createPrivateKey({
-  key: Buffer.from(await ROOT.privateKeyDer()),
-  format: "der",
-  type: "pkcs8",
-});
+const SIGNER = await signerOf(ROOT);
 const CLIENT: PeerRule = { role: "client", trustDomain: "cluster.local" };
 const SERVER: PeerRule = { role: "server", expected: [parseSpiffeId(GOOD_URI)] };
 const LEAF = await ROOT.leaf();
 
 function listOf(options: CrlOptions): CrlSet {
-  const certificate = new Uint8Array(ROOT.certificate.rawData);
-  return CrlSet.fromDer([makeCrl({ certificate, key: KEY }, options)]);
+  return CrlSet.fromDer([makeCrl(SIGNER, options)]);
 }
 
 const REVOKING = listOf({ revoked: [LEAF.chainDer[0]!] });

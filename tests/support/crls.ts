@@ -1,6 +1,8 @@
 // Lists of revoked certificates, good ones and odd ones, written in DER by hand and signed by whoever is asked to.
-import { type KeyObject, sign } from "node:crypto";
+import { Buffer } from "node:buffer";
+import { createPrivateKey, type KeyObject, sign } from "node:crypto";
 import { parseCertificate } from "../../src/tls/certificate_der.ts";
+import type { OddCa } from "./certificates.ts";
 
 /** What a list says; nothing is revoked unless told otherwise. */
 export interface CrlOptions {
@@ -35,6 +37,15 @@ const ALGORITHMS = {
   "rsa-sha256": { oid: [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11], digest: "sha256" },
   "ed25519": { oid: [0x2b, 0x65, 0x70], digest: null },
 } as const;
+
+/** Of a CA of `certificates.ts`. */
+export async function signerOf(ca: OddCa): Promise<CrlSigner> {
+  const der = Buffer.from(await ca.privateKeyDer());
+  return {
+    certificate: new Uint8Array(ca.certificate.rawData),
+    key: createPrivateKey({ key: der, format: "der", type: "pkcs8" }),
+  };
+}
 
 /** A CertificateList (RFC 5280 §5.1), DER. */
 export function makeCrl(signer: CrlSigner, options: CrlOptions = {}): Uint8Array<ArrayBuffer> {

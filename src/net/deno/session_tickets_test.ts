@@ -4,10 +4,12 @@ import type net from "node:net";
 import tls from "node:tls";
 import { assertEquals } from "@std/assert";
 import { der, OddCa } from "../../../tests/support/certificates.ts";
+import { makeCrl, signerOf } from "../../../tests/support/crls.ts";
 import { fixedSource, RealNetwork, until } from "../../../tests/support/real_sockets.ts";
 import { adoptBlock } from "../../base/block.ts";
 import type { ProxyError } from "../../base/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
+import { CrlSet } from "../../tls/crl.ts";
 import type { SecureChannel } from "../network.ts";
 import { INTRODUCTIONS_MAX } from "./tls_sessions.ts";
 
@@ -129,6 +131,20 @@ Deno.test("a ticket of the same server and a good client is accepted again", asy
   assertEquals((await strict(client, SERVER, real)).resumed, false);
   const { code, resumed } = await strict(client, SERVER, real);
   assertEquals([code, resumed], ["accepted", true]);
+});
+
+Deno.test("a ticket of a client that was revoked since is refused", async () => {
+  await using real = new RealNetwork();
+  await real.listen();
+  using client = new TicketClient(CLIENT);
+  assertEquals((await strict(client, SERVER, real)).code, "accepted");
+  const list = makeCrl(await signerOf(ROOT), { revoked: [CLIENT.chainDer[0]!] });
+  real.network.revocation.replace(CrlSet.fromDer([list]));
+  assertEquals(await strict(client, SERVER, real), {
+    code: "REVOKED",
+    resumed: true,
+    bytesDelivered: 0,
+  });
 });
 
 Deno.test("a ticket of a server of another identity is refused", async () => {

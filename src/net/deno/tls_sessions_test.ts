@@ -10,6 +10,7 @@ import {
   TamperingRelay,
 } from "../../../tests/support/bad_peers.ts";
 import { CLIENT_AUTH, type OddOptions } from "../../../tests/support/certificates.ts";
+import { makeCrl, signerOf } from "../../../tests/support/crls.ts";
 import {
   DIAL,
   failure,
@@ -26,6 +27,7 @@ import { NetError, type ProxyError } from "../../base/errors.ts";
 import { FakeCa } from "../../identity/fake_ca.ts";
 import { IdentityError } from "../../identity/errors.ts";
 import type { CertifiedKey } from "../../tls/certificate.ts";
+import { CrlSet } from "../../tls/crl.ts";
 import { TlsHandshakeError } from "../../tls/errors.ts";
 import { DialError, type SecureChannel } from "../network.ts";
 import { HANDSHAKES_MAX } from "../secure_attempt.ts";
@@ -83,6 +85,44 @@ Deno.test("secureServer() refuses a client without certificate, with the alert f
   );
   await until(() => client.error !== null);
   assertStringIncludes(String(client.error), "CertificateRequired");
+});
+
+Deno.test("TLS of the runtime refuses a revoked peer, from either side", async () => {
+  await using real = new RealNetwork();
+  await real.listen();
+  const { revocation } = real.network;
+  const signer = await signerOf(ROOT);
+  const listing = ({ chainDer }: CertifiedKey) =>
+    CrlSet.fromDer([makeCrl(signer, { revoked: [chainDer[0]!] })]);
+
+  revocation.replace(listing(CLIENT));
+  using client = new RogueClient(real.listener.local.port, {
+    cert: CLIENT.chainPem,
+    key: CLIENT.key.pem(),
+  });
+  client.socket.resume();
+  const refused = await verdictOn(real);
+  if (!(refused instanceof TlsHandshakeError)) throw refused;
+  assertEquals(
+    [refused.code, refused.message],
+    ["REVOKED", "Custom { kind: InvalidData, error: InvalidCertificate(Revoked) }"],
+  );
+
+  revocation.replace(listing(SERVER));
+  const verdict = verdictOn(real);
+  const error = await failure(promised((done) =>
+    real.network.dialSecure(real.listener.local, {
+      ...DIAL,
+      tls: { certificate: CLIENT, expected: [identity("server")], timeoutMs: 3000 },
+    }, done)
+  ));
+  assertEquals([error.code, error.message], [
+    "REVOKED",
+    "invalid peer certificate: Revoked",
+  ]);
+  assertEquals(revocation.counts, { source: 1, destination: 1 });
+  const late = await verdict; // In TLS 1.3 the server may have been done before it was refused.
+  if (!(late instanceof Error)) late.reset(null);
 });
 
 Deno.test.each([

@@ -2,8 +2,6 @@
 // (spec/identity-and-inpod §4, data-path §1.1).
 import net from "node:net";
 import tls from "node:tls";
-import { Buffer } from "node:buffer";
-import { createPrivateKey } from "node:crypto";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   BAD_CLIENTS,
@@ -14,7 +12,7 @@ import {
   TamperingRelay,
 } from "../../../tests/support/bad_peers.ts";
 import { CLIENT_AUTH, type OddOptions } from "../../../tests/support/certificates.ts";
-import { makeCrl } from "../../../tests/support/crls.ts";
+import { makeCrl, signerOf } from "../../../tests/support/crls.ts";
 import { NativeTls, type NativeTlsOptions } from "../../../tests/support/native_tls.ts";
 import {
   DIAL,
@@ -171,12 +169,7 @@ Deno.test.each(
     },
   ] as const,
 )("TLS on OpenSSL refuses a peer $name: alert $alert", async (row) => {
-  const key = createPrivateKey({
-    key: Buffer.from(await ROOT.privateKeyDer()),
-    format: "der",
-    type: "pkcs8",
-  });
-  const signer = { certificate: new Uint8Array(ROOT.certificate.rawData), key };
+  const signer = await signerOf(ROOT);
   const listing = ({ chainDer }: CertifiedKey) =>
     CrlSet.fromDer([makeCrl(signer, { revoked: [chainDer[0]!], algorithm: row.algorithm })]);
   await using world = new NativeTls();
