@@ -5,6 +5,8 @@ import type { Clock, Task, Timer } from "./clock.ts";
 const FINE_DELAY_MAX_MS = 1000;
 const FINE_STEP_MS = 4;
 const COARSE_STEP_MS = 32;
+/** Later than the moment for which timers are being called, so that they cannot go on for ever in one turn. */
+const NEXT_TURN_MS = 1e-3;
 
 class PendingTimer implements Timer {
   readonly slot: Slot;
@@ -33,8 +35,8 @@ interface Slot {
 /**
  * {@link Clock} on `performance.now`, `Date.now` and `setTimeout`. Timers that fall into the same few
  * milliseconds share a slot; the runtime knows one timer, for the earliest slot, and none while nothing
- * waits. A timer is never early; it is late by up to 4 ms (delays up to a second) or 32 ms, and what the
- * loop adds.
+ * waits. A timer is never early; it is late by up to 4 ms (delays up to a second; none for no delay at all) or
+ * 32 ms, and what the loop adds.
  */
 export class SystemClock implements Clock {
   readonly #onBug: (error: unknown) => void;
@@ -71,8 +73,7 @@ export class SystemClock implements Clock {
   }
 
   after(delayMs: number, callback: () => void): Timer {
-    const step = delayMs <= FINE_DELAY_MAX_MS ? FINE_STEP_MS : COARSE_STEP_MS;
-    const dueMs = Math.ceil((this.nowMs() + Math.max(0, delayMs)) / step) * step;
+    const dueMs = dueAfter(this.nowMs(), delayMs);
     let slot = this.#slots.get(dueMs);
     if (slot === undefined) {
       slot = { dueMs, timers: new Set() };
@@ -156,6 +157,13 @@ export class SystemClock implements Clock {
     tasks.length = 0;
     this.#scheduled = false;
   }
+}
+
+/** No delay at all is the next turn: work that only lets others have theirs would else wait for as long as it runs. */
+function dueAfter(nowMs: number, delayMs: number): number {
+  if (delayMs <= 0) return nowMs + NEXT_TURN_MS;
+  const step = delayMs <= FINE_DELAY_MAX_MS ? FINE_STEP_MS : COARSE_STEP_MS;
+  return Math.ceil((nowMs + delayMs) / step) * step;
 }
 
 function heapPush(heap: number[], value: number): void {

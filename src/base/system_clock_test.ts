@@ -106,3 +106,21 @@ Deno.test("nowMs() goes on, wallMs() is the time of day", async () => {
   assert(clock.nowMs() > before);
   assert(Math.abs(clock.wallMs() - Date.now()) < 1000);
 });
+
+Deno.test("after(0) is the next turn, not the clock's next step", async () => {
+  const clock = new SystemClock();
+  let ahead = 0;
+  for (let attempt = 0; attempt < 40; attempt++) {
+    const order: number[] = [];
+    await new Promise<void>((resolve) => {
+      const called = (delayMs: number) => {
+        if (order.push(delayMs) === 2) resolve();
+      };
+      clock.after(1, () => called(1));
+      clock.after(0, () => called(0));
+    });
+    if (order[0] === 0) ahead++;
+  }
+  // With steps for both it would be one in four; a machine may stop between two of these calls.
+  assert(ahead > 30, `${ahead} of 40`);
+});
