@@ -7,8 +7,12 @@ import { CaClient } from "./identity/ca_client.ts";
 import { FakeAuthority } from "./identity/fake_authority.ts";
 import { FakeCa } from "./identity/fake_ca.ts";
 import type { IdentityLog } from "./identity/log.ts";
+import { type ReadFile, RootFile } from "./identity/root_file.ts";
+import { tokenFileReader } from "./identity/token_file.ts";
 import { requestHeaders } from "./xds/auth.ts";
 import { openTransport } from "./xds/open_transport.ts";
+
+const readFile: ReadFile = (path) => Deno.readFile(path);
 
 /**
  * Connects to nothing yet; makes the root of `FAKE_CA_DIR` where that is absent.
@@ -20,10 +24,14 @@ export async function openAuthority(
 ): Promise<CertificateAuthority> {
   const { ca, fakeCa, mode, clusterId, secretTtlMs } = config;
   if (ca !== null) {
+    // Roots and token are read anew for each request: both are replaced while we run.
+    const roots = ca.root.kind === "file"
+      ? new RootFile(ca.root.path, { readFile, log }).read
+      : readFile;
+    const readToken = tokenFileReader(readFile);
     return new CaClient({
-      transport: openTransport(ca, clock),
-      // Read anew for each request: tokens are replaced while we run.
-      headers: () => requestHeaders({ token: ca.token, clusterId, headers: ca.headers }),
+      transport: openTransport(ca, clock, roots),
+      headers: () => requestHeaders({ token: ca.token, clusterId, headers: ca.headers }, readToken),
       ttlMs: secretTtlMs,
       impersonate: mode === "shared",
       clock,

@@ -1,6 +1,8 @@
 // Which CA a configuration leads to, and how that is asked.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CaServer } from "../tests/support/ca_server.ts";
+import { loopbackBlock } from "../tests/support/loopback.ts";
+import { MeshCa } from "../tests/support/mesh_ca.ts";
 import { SystemClock } from "./base/system_clock.ts";
 import { openAuthority } from "./certificate_authority.ts";
 import type { Config } from "./config/config.ts";
@@ -47,6 +49,35 @@ Deno.test.each<{ readonly mode: Config["mode"]; readonly impersonated: string | 
     ["Bearer secret", "c1", "1"],
   );
   certificate.key.wipe();
+});
+
+Deno.test("openAuthority() outlives a root file that breaks, and takes a token with a line end", async () => {
+  const folder = await Deno.makeTempDir();
+  await using removed = new AsyncDisposableStack();
+  removed.defer(() => Deno.remove(folder, { recursive: true }));
+  const [rootPath, tokenPath] = [`${folder}/root-cert.pem`, `${folder}/token`];
+  const ca = await MeshCa.create();
+  const ip = `${loopbackBlock()}.1`;
+  const tls = await ca.issue({ uris: [], ips: [ip] });
+  await using server = await CaServer.start({ ca, ip, tls, callerUri: ID.uri });
+  await Deno.writeTextFile(rootPath, ca.rootPem);
+  await Deno.writeTextFile(tokenPath, "secret\n");
+  const authority = await open({
+    ca: {
+      address: server.address,
+      root: { kind: "file", path: rootPath },
+      altHostname: null,
+      token: { kind: "file", path: tokenPath },
+      headers: [],
+    },
+  });
+  await authority.issue(ID, FOREVER);
+  await Deno.writeTextFile(rootPath, "garbage");
+  await authority.issue(ID, FOREVER);
+  assertEquals(server.heard.map(({ headers }) => headers["authorization"]), [
+    "Bearer secret",
+    "Bearer secret",
+  ]);
 });
 
 Deno.test("openAuthority() signs by itself where FAKE_CA says so", async () => {
