@@ -17,6 +17,12 @@ import type { GrpcHeaders } from "./transport.ts";
  */
 export const PROBE_PATH = "/grpc.health.v1.Health/Check";
 
+/** Octets asked for at a time, and made room for. */
+const READ_BYTES = 64 * 1024;
+
+/** Fewer are copied, so that their room serves again: a chunk of one octet would keep 64 KiB busy until it is collected. */
+const COPIED_BYTES_MAX = READ_BYTES / 4;
+
 const EMPTY_MESSAGE = encodeFrame(new Uint8Array(0));
 
 /** An HTTP client that makes one connection and keeps it. */
@@ -77,11 +83,13 @@ export class FetchConnection implements Connection {
 
 class FetchAnswer implements Answer {
   readonly #response: Response;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | null;
+  readonly #reader: ReadableStreamBYOBReader | null;
+  /** Where the next chunk goes. */
+  #room = new ArrayBuffer(READ_BYTES);
 
   constructor(response: Response) {
     this.#response = response;
-    this.#reader = response.body?.getReader() ?? null;
+    this.#reader = response.body?.getReader({ mode: "byob" }) ?? null;
   }
 
   get httpStatus(): number {
@@ -93,8 +101,16 @@ class FetchAnswer implements Answer {
   }
 
   async read(): Promise<Uint8Array | null> {
-    const { value } = await this.#reader?.read() ?? {};
-    return value ?? null;
+    if (this.#reader === null) return null;
+    const { value, done } = await this.#reader.read(new Uint8Array(this.#room));
+    // Without a value it was cancelled.
+    if (value === undefined || done) return null;
+    if (value.length > COPIED_BYTES_MAX) {
+      this.#room = new ArrayBuffer(READ_BYTES);
+      return value;
+    }
+    this.#room = value.buffer;
+    return value.slice();
   }
 
   trailer(): null {
