@@ -27,6 +27,7 @@ import { type Planes, planesHere, planesInWorker } from "./planes.ts";
 import type { HostResolver } from "./dns/host_resolver.ts";
 import { explainHandler } from "./explain.ts";
 import { openHostLookup } from "./host_lookup.ts";
+import { localIdentity, type LocalIdentityOptions, watchTrustDomain } from "./local_identity.ts";
 import { MeshFeed } from "./mesh_feed.ts";
 import { MeshMetrics } from "./telemetry/mesh_metrics.ts";
 import { TelemetryEvents } from "./telemetry/access_log.ts";
@@ -35,7 +36,6 @@ import { type Logging, openLogging } from "./telemetry/logging.ts";
 import { renderMetrics } from "./telemetry/metrics_page.ts";
 import { buildInfo, formatBuildInfo } from "./telemetry/version.ts";
 import type { RotatingCertificateSource } from "./tls/certificate.ts";
-import { spiffeId } from "./tls/spiffe_id.ts";
 
 /** The least time between two lines about refused connections. */
 const REFUSAL_LOG_MS = 10_000;
@@ -196,9 +196,24 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
   });
   // Nothing is served by half a mesh (spec/xds-state-and-dns §1.11).
   await Promise.race([syncing, aborted(options.stop), planes.death, feed.death]);
+  const identities: LocalIdentityOptions = {
+    router: feed.router,
+    nodeName: config.nodeName,
+    trustDomain: config.trustDomain,
+    logger,
+    signal: options.stop,
+  };
   for (const proxy of options.stop.aborted ? [] : plan.proxies) {
+    const identity = await Promise.race([
+      localIdentity(proxy.local, identities),
+      planes.death,
+      feed.death,
+    ]);
+    if (identity === null) break;
+    const watch = watchTrustDomain(proxy.local, identity, identities);
+    opened.defer(() => watch.cancel());
     const plane = await Promise.race([
-      openProxy(proxy, certificatesFor(proxy, shared), shared, planes),
+      openProxy(proxy, shared.certificates.source(identity), shared, planes),
       planes.death,
       feed.death,
     ]);
@@ -282,17 +297,6 @@ function openHosts(
   const hosts = openHostLookup({ ...parts, ipv6Enabled: plan.config.ipv6Enabled });
   opened.defer(() => hosts.close());
   return hosts;
-}
-
-/** The certificates of one workload, with the trust domain its record has (spec/identity-and-inpod §1.2). */
-function certificatesFor(
-  proxy: ProxyPlan,
-  { plan, feed, certificates }: Shared,
-): RotatingCertificateSource {
-  const { namespace, serviceAccount } = proxy.local;
-  const record = feed.router.state.localWorkload(proxy.local, plan.config.nodeName);
-  const trustDomain = record?.trustDomain ?? plan.config.trustDomain;
-  return certificates.source(spiffeId({ trustDomain, namespace, serviceAccount }));
 }
 
 function openProxy(
