@@ -26,7 +26,10 @@ export interface Referred {
 /** What a reference is for; it decides the port rules and the words of a refusal. */
 export type ReferenceRole = "waypoint" | "gateway";
 
-/** Finds who `reference` names, or refuses. Everything is visible to a reference (§3.8). */
+/**
+ * Finds who `reference` names, or refuses. An address is taken as the source would take it: what its namespace cannot see
+ * is not there, and its own come first (§3.9). A name says its namespace, and is seen by all.
+ */
 export function resolveReference(
   look: Lookups,
   role: ReferenceRole,
@@ -35,7 +38,7 @@ export function resolveReference(
 ): Referred | RouteError {
   const { kind, port } = reference;
   const found = kind === "address"
-    ? look.upstreamByIp(reference.network, reference.ip, null)
+    ? look.upstreamByIp(reference.network, reference.ip, source.namespace)
     : look.byNamespacedHostname("reference", reference.namespace, reference.hostname);
   if (found === null) return unknownReference(role, reference);
   const wantedIp = kind === "address" ? reference.ip : dialledIp;

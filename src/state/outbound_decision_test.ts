@@ -401,6 +401,31 @@ Deno.test.each<{ name: string; mesh: Mesh; dial: string; from?: string; expected
     expected: "HBONE / 127.0.0.3:80 / 127.0.0.10:15008",
   },
   {
+    name: "row 6: but not by its address, as the original has it",
+    mesh: {
+      workloads: [WAYPOINT_ENDPOINT.replace("ns1/wp", "other/wp")],
+      services: [
+        "waypoint: { destination: /127.0.0.50, hboneMtlsPort: 15008 }",
+        `${WAYPOINT_SERVICE}, namespace: other, visibility: Namespace`,
+      ],
+    },
+    dial: "127.0.0.3:80",
+    expected: "UNKNOWN_WAYPOINT unknown waypoint: waypoint /127.0.0.50:15008 not found",
+  },
+  {
+    name: "row 6: of two waypoints at one address the source's namespace has its own",
+    mesh: {
+      workloads: [WAYPOINT_ENDPOINT],
+      services: [
+        "waypoint: { destination: /127.0.0.50, hboneMtlsPort: 15008 }",
+        `${WAYPOINT_SERVICE}, namespace: other, canonical: true`,
+        WAYPOINT_SERVICE,
+      ],
+    },
+    dial: "127.0.0.3:80",
+    expected: "HBONE / 127.0.0.3:80 / 127.0.0.10:15008",
+  },
+  {
     name: "row 6: a waypoint that dials a service with itself as waypoint is sent to itself",
     mesh: { services: ["waypoint: { destination: /127.0.0.1, hboneMtlsPort: 15008 }"] },
     dial: "127.0.0.3:80",
