@@ -69,7 +69,13 @@ Deno.test(`[${TEST_NETWORK}] what the file says is served beside what the contro
   await mesh.explain(async () => {
     mesh.push({ workloads: [{ name: "pushed", serviceAccount: "pushed" }] });
     const file = `${mesh.folder}/mesh.yaml`;
-    const pod = { uid: "file//Pod/ns/client", name: "client", namespace: "ns", services: {} };
+    const pod = {
+      uid: "file//Pod/ns/client",
+      name: "client",
+      namespace: "ns",
+      serviceAccount: "client",
+      services: {},
+    };
     await Deno.writeTextFile(file, JSON.stringify({ workloads: [{ ...pod, workloadIps: [] }] }));
     const proxy = await mesh.proxy(1, "client", { env: { LOCAL_XDS_PATH: file } });
     await mesh.server.settled();
