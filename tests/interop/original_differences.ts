@@ -70,7 +70,7 @@ const KNOWN: readonly Known[] = [
     reason: "a close meets what the application has sent already, or does not",
   },
   {
-    what: /outbound|demand/,
+    what: /outbound|random|demand/,
     path: /\.error$/,
     matches: ({ theirs }) => text(theirs).includes("GatewayAddress {"),
     reason: "a gateway's address is written plainly",

@@ -5,6 +5,7 @@ import { watchDemand } from "./original_demand.ts";
 import { watchInbound } from "./original_inbound.ts";
 import { watchOutbound } from "./original_outbound.ts";
 import { watchPlaintext } from "./original_plaintext.ts";
+import { watchRandom } from "./original_random.ts";
 import { watchReadiness } from "./original_readiness.ts";
 import { watchStarts } from "./original_start.ts";
 import { watchState } from "./original_state.ts";
@@ -15,6 +16,7 @@ export const WATCHES: Readonly<Record<string, (binary: string | null) => Promise
   inbound: watchInbound,
   plaintext: watchPlaintext,
   readiness: watchReadiness,
+  random: watchRandom,
   demand: watchDemand,
   starts: watchStarts,
 };
