@@ -22,6 +22,8 @@ export interface ParsedCertificate {
   readonly der: Uint8Array<ArrayBuffer>;
   /** Contents of the serial number's INTEGER. */
   readonly serial: Uint8Array;
+  /** How it was signed, as dotted text. */
+  readonly signatureAlgorithm: string;
   /** Raw DER names: compared octet by octet. */
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
@@ -75,17 +77,18 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
   const versionBox = tbs.optional(0xa0);
   const version = versionBox === null ? 1 : readVersion(tbs.inside(versionBox));
   const serial = tbs.contents(tbs.expect(DER_TAG.integer));
+  if (serial.length === 0) throw new DerError("serial number is empty");
   // Named twice, once under the signature: both must agree (RFC 5280 §4.1.1.2).
   const innerAlgorithm = tbs.expect(DER_TAG.sequence);
   if (!sameBytes(tbs.contents(innerAlgorithm), certificate.contents(outerAlgorithm))) {
     throw new DerError("signature algorithms differ");
   }
+  const algorithm = certificate.inside(outerAlgorithm);
   const issuer = tbs.expect(DER_TAG.sequence);
   const validity = tbs.inside(tbs.expect(DER_TAG.sequence));
   const subject = tbs.expect(DER_TAG.sequence);
   tbs.expect(DER_TAG.sequence);
-  tbs.optional(0x81);
-  tbs.optional(0x82);
+  // Unique identifiers (RFC 5280 §4.1.2.8) may stand here, and never do: neither the runtime nor the original reads them.
   const extensionBox = tbs.optional(0xa3);
   tbs.finish();
   const notBefore = validity.next();
@@ -106,6 +109,7 @@ export function parseCertificate(der: Uint8Array<ArrayBuffer>): ParsedCertificat
   return {
     der,
     serial,
+    signatureAlgorithm: oidText(algorithm.contents(algorithm.expect(DER_TAG.oid))),
     issuer: der.subarray(issuer.start, issuer.end),
     subject: der.subarray(subject.start, subject.end),
     notBeforeMs: timeMs(notBefore.tag, validity.contents(notBefore)),

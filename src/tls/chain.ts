@@ -10,6 +10,7 @@ import {
 import { DerError } from "./der.ts";
 import { PeerRejectedError } from "./errors.ts";
 import { spiffeIdsOf } from "./names.ts";
+import { signatureAlgorithm } from "./signatures.ts";
 import type { SpiffeId } from "./spiffe_id.ts";
 
 /** Certificates a peer may present, its leaf included. */
@@ -150,7 +151,7 @@ class PathSearch {
       return false;
     }
     this.#checks++;
-    if (signatureHolds(subject.der, issuer.der)) return true;
+    if (signatureHolds(subject, issuer.der)) return true;
     this.reason = rejection("BAD_SIGNATURE", "BadSignature");
     return false;
   }
@@ -191,13 +192,15 @@ function faultOf(certificate: ParsedCertificate, options: ChainOptions): PeerRej
   return null;
 }
 
-/** True if `subjectDer` was signed by the key in `issuerDer`. Any failure to decide is a no. */
+/** True if `subject` was signed by the key in `issuerDer`, in a way that counts. Any failure to decide is a no. */
 function signatureHolds(
-  subjectDer: Uint8Array<ArrayBuffer>,
+  subject: ParsedCertificate,
   issuerDer: Uint8Array<ArrayBuffer>,
 ): boolean {
   try {
-    return new X509Certificate(subjectDer).verify(new X509Certificate(issuerDer).publicKey);
+    const key = new X509Certificate(issuerDer).publicKey;
+    if (signatureAlgorithm(subject.signatureAlgorithm, key) === null) return false;
+    return new X509Certificate(subject.der).verify(key);
   } catch {
     return false; // A key or algorithm that the runtime cannot use verifies nothing.
   }

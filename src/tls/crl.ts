@@ -5,6 +5,7 @@ import { fullNames, type ParsedCertificate, sameBytes } from "./certificate_der.
 import type { CertificatePath } from "./chain.ts";
 import { DER_TAG, DerError, DerReader, oidText, timeMs } from "./der.ts";
 import { PeerRejectedError } from "./errors.ts";
+import { signatureAlgorithm } from "./signatures.ts";
 
 /** Octets of a file of lists. */
 export const CRL_FILE_BYTES_MAX = 16 * 1024 * 1024;
@@ -171,28 +172,15 @@ class Crl {
   }
 }
 
-/** Signature algorithms: the key's type, and the digest where the algorithm leaves it open. */
-const ALGORITHMS: ReadonlyMap<string, { readonly key: string; readonly digest: string | null }> =
-  new Map([
-    ["1.2.840.10045.4.3.2", { key: "ec", digest: "sha256" }],
-    ["1.2.840.10045.4.3.3", { key: "ec", digest: "sha384" }],
-    ["1.2.840.10045.4.3.4", { key: "ec", digest: "sha512" }],
-    ["1.2.840.113549.1.1.11", { key: "rsa", digest: "sha256" }],
-    ["1.2.840.113549.1.1.12", { key: "rsa", digest: "sha384" }],
-    ["1.2.840.113549.1.1.13", { key: "rsa", digest: "sha512" }],
-    ["1.3.101.112", { key: "ed25519", digest: null }],
-  ]);
-
 /** Any failure to decide is a no. */
 function signatureHolds(
   { signed, algorithm, signature }: CrlFields,
   issuerDer: Uint8Array<ArrayBuffer>,
 ): boolean {
-  const known = ALGORITHMS.get(algorithm);
-  if (known === undefined) return false;
   try {
     const key: KeyObject = new X509Certificate(issuerDer).publicKey;
-    if (key.asymmetricKeyType !== known.key) return false;
+    const known = signatureAlgorithm(algorithm, key);
+    if (known === null) return false;
     return verify(known.digest, signed, key, signature);
   } catch {
     return false; // A key that the runtime cannot use verifies nothing.

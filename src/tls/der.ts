@@ -138,6 +138,8 @@ export function timeMs(tag: number, contents: Uint8Array): number {
   const iso = `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6, 8)}T${text.slice(8, 10)}:` +
     `${text.slice(10, 12)}:${text.slice(12, 14)}Z`;
   const ms = Date.parse(iso);
-  if (contents.length > 15 || Number.isNaN(ms)) throw new DerError("time does not exist");
+  // Date.parse takes the 31st of any month, and 24:00:00.
+  const exists = new Date(ms).getUTCDate() === Number(text.slice(6, 8));
+  if (contents.length > 15 || !exists) throw new DerError("time does not exist");
   return ms;
 }

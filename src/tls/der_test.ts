@@ -60,6 +60,8 @@ Deno.test.each([
   { tag: DER_TAG.utcTime, value: "491231235959+0000" },
   { tag: DER_TAG.utcTime, value: "4912312359Z" },
   { tag: DER_TAG.utcTime, value: "491331235959Z" },
+  { tag: DER_TAG.utcTime, value: "350231000000Z" },
+  { tag: DER_TAG.utcTime, value: "350101240000Z" },
   { tag: DER_TAG.generalizedTime, value: "20500101000000.5Z" },
   { tag: DER_TAG.generalizedTime, value: "20500101000000" },
   { tag: DER_TAG.octetString, value: "20500101000000Z" },
