@@ -9,6 +9,8 @@ import { Traffic, visit } from "../support/traffic.ts";
 import { configDump, XdsMesh } from "../support/xds_mesh.ts";
 
 const WITHIN_MS = 20_000;
+/** The connection that waits is drained first. */
+const ENDED_WITHIN_MS = 10_000;
 const FIRST_TOKEN = "first token";
 const NEXT_TOKEN = "next token";
 
@@ -213,5 +215,23 @@ certifiedTest(
     assertMatch((await certificates(client))[0]!.state, /^Unavailable: /);
     await Promise.all([world.clientCa.restart(), world.serverCa.restart()]);
     await eventually(() => visit(client.ip, world.target).then(() => true, () => false));
+  },
+);
+
+certifiedTest(
+  "a CA that takes requests and never answers keeps no proxy from ending",
+  {},
+  async (world) => {
+    const { clientCa, target } = world;
+    clientCa.fault = { kind: "silent" };
+    const [client] = await world.proxies();
+    const visiting = visit(client.ip, target).then(() => "answered", () => "failed");
+    await until(() => clientCa.held > 0, WITHIN_MS);
+    assertEquals((await certificates(client)).map(({ state }) => state), ["Initializing"]);
+    const startMs = performance.now();
+    assertEquals((await client.stop()).code, 0);
+    assert(performance.now() - startMs < ENDED_WITHIN_MS);
+    assertEquals(await visiting, "failed");
+    clientCa.release();
   },
 );
