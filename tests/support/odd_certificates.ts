@@ -29,15 +29,16 @@ import {
 export type OddOutcome = "accepted" | PeerRejection;
 
 /**
- * What a handshake comes to where the TLS library says no by itself, or says yes to less: another code of the
- * judging side. `UNPLAYABLE`: the library does not even show such a certificate as its own, so nothing is judged.
+ * What a handshake comes to. `UNPLAYABLE`: the network's own library does not show such a certificate, so the peer
+ * leaves before anybody is judged.
  */
-export type HandshakeOutcome = OddOutcome | "UNPLAYABLE" | "TLS_PROTOCOL" | "TLS_ALERT";
+export type HandshakeOutcome = OddOutcome | "UNPLAYABLE";
 
 /** A column of one network; absent: what the verdict says. */
 export interface NetworkColumn {
   readonly client?: HandshakeOutcome;
-  readonly server?: HandshakeOutcome;
+  /** Null: not played. */
+  readonly server?: HandshakeOutcome | null;
   /** As the log spells it, instead of the one that {@link ALERTS} has for the outcome. */
   readonly alert?: string;
 }
@@ -88,6 +89,29 @@ const NOBODY = ["WRONG_TRUST_DOMAIN", "WRONG_IDENTITY"] as const;
 /** A workload of the mesh that is not the one we dialed. */
 const SOMEBODY_ELSE = ["accepted", "WRONG_IDENTITY"] as const;
 
+/**
+ * Servers that the runtime's TLS library refuses before we are asked. It sends the alert that is due, and tells us
+ * nothing but that the chain did not hold.
+ */
+const LIBRARY_REFUSES: ReadonlySet<OddOutcome> = new Set([
+  "WRONG_USAGE",
+  "CA_AS_LEAF",
+  "EXPIRED",
+  "NOT_VALID_YET",
+  "BAD_SIGNATURE",
+  "NAME_CONSTRAINTS",
+  "UNKNOWN_CRITICAL_EXTENSION",
+]);
+/** A server of which the runtime's library has nothing to say, so that the reason is ours. */
+const JUDGED_BY_US: Columns = { deno: {} };
+/** The network's library does not show it as its own. */
+const UNPLAYABLE = { client: "UNPLAYABLE", server: "UNPLAYABLE" } as const;
+const UNPLAYABLE_DENO: Columns = { deno: UNPLAYABLE };
+const UNPLAYABLE_NATIVE: Columns = { native: UNPLAYABLE };
+/** OpenSSL drops what stands behind a certificate of its own, and shows a good one. */
+const SHOWN_WHOLE = { client: "accepted", server: "accepted" } as const;
+const UNPLAYABLE_BOTH: Columns = { deno: UNPLAYABLE, native: UNPLAYABLE };
+
 function presented(
   label: string,
   chain: readonly Der[],
@@ -96,7 +120,8 @@ function presented(
   columns: Columns & { readonly keys?: Keys } = {},
 ): OddShape {
   const [client, server] = typeof expected === "string" ? [expected, expected] : expected;
-  return { name: label, why, chain, keys: LEAF_KEYS, client, server, ...columns };
+  const deno = LIBRARY_REFUSES.has(server) ? { server: "UNKNOWN_ISSUER" } as const : {};
+  return { name: label, why, chain, keys: LEAF_KEYS, client, server, deno, ...columns };
 }
 
 /** A leaf right below the root. */
@@ -314,6 +339,7 @@ const FORMS: readonly OddShape[] = [
     withExtensions(extension("1.2.3.4", element(0x05), true)),
     "UNKNOWN_CRITICAL_EXTENSION",
     CRITICAL,
+    UNPLAYABLE_DENO,
   ),
   leaf(
     "an unknown extension",
@@ -328,18 +354,21 @@ const FORMS: readonly OddShape[] = [
     ),
     "UNKNOWN_CRITICAL_EXTENSION",
     `${CRITICAL}; policies are not evaluated`,
+    UNPLAYABLE_DENO,
   ),
   leaf(
     "critical names of the issuer",
     withExtensions(extension(OIDS.issuerAltName, element(0x30, uri("https://x/")), true)),
     "UNKNOWN_CRITICAL_EXTENSION",
     CRITICAL,
+    UNPLAYABLE_DENO,
   ),
   leaf(
     "the names extension twice",
     withExtensions(altNames([uri("https://x/")])),
     "BAD_ENCODING",
     "RFC 5280 §4.2: no extension twice",
+    UNPLAYABLE_DENO,
   ),
   leaf("version 1", { version: 0, extensions: null }, "BAD_ENCODING", V3),
   leaf("version 1 with extensions", { version: 0 }, "BAD_ENCODING", V3),
@@ -368,12 +397,14 @@ const FORMS: readonly OddShape[] = [
     { serial: new Uint8Array() },
     "BAD_ENCODING",
     "X.690 §8.3.1: an INTEGER has at least one octet",
+    UNPLAYABLE_NATIVE,
   ),
   leaf(
     "unique identifiers",
     { uniqueIds: [element(0x81, Uint8Array.of(0, 1)), element(0x82, Uint8Array.of(0, 2))] },
     "BAD_ENCODING",
     "RFC 5280 §4.1.2.8: no conforming CA writes them; refused as in the original",
+    UNPLAYABLE_DENO,
   ),
   leaf("expired", { notAfter: utc(-60_000) }, "EXPIRED", "RFC 5280 §6.1.3"),
   leaf(
@@ -387,6 +418,7 @@ const FORMS: readonly OddShape[] = [
     { notBefore: utc(-HOUR_MS), notAfter: utc(-2 * HOUR_MS) },
     "EXPIRED",
     "RFC 5280 §6.1.3",
+    JUDGED_BY_US,
   ),
   leaf(
     "without an end",
@@ -424,12 +456,14 @@ const FORMS: readonly OddShape[] = [
     [Uint8Array.of(...certificate(ODD_ROOT), 0)],
     "BAD_ENCODING",
     "RFC 5280 §4.1: one Certificate, DER",
+    { deno: UNPLAYABLE, native: SHOWN_WHOLE },
   ),
   presented(
     "cut short",
     [certificate(ODD_ROOT).slice(0, -1)],
     "BAD_ENCODING",
     "RFC 5280 §4.1: one Certificate, DER",
+    UNPLAYABLE_BOTH,
   ),
 ];
 
@@ -482,19 +516,34 @@ const SIGNATURES: readonly OddShape[] = [
     { outerAlgorithm: "ecdsa-sha384" },
     "BAD_ENCODING",
     "RFC 5280 §4.1.1.2: the same inside and outside",
+    UNPLAYABLE_DENO,
   ),
   presented(
     "signed with SHA-1",
     [certificate({ ...ODD_ROOT, name: ODD_ROOT.name, algorithm: "ecdsa-sha1" })],
     "BAD_SIGNATURE",
     WEAK,
+    { deno: { server: "UNKNOWN_ISSUER" }, native: UNPLAYABLE },
   ),
-  signedBy("by RSA with SHA-1", "rsa2048", "rsa-sha1", "BAD_SIGNATURE", WEAK),
-  signedBy("by RSA of 1,024 bits", "rsa1024", "rsa-sha256", "BAD_SIGNATURE", WEAK),
+  signedBy("by RSA with SHA-1", "rsa2048", "rsa-sha1", "BAD_SIGNATURE", WEAK, {
+    deno: { server: "UNKNOWN_ISSUER" },
+    native: UNPLAYABLE,
+  }),
+  signedBy("by RSA of 1,024 bits", "rsa1024", "rsa-sha256", "BAD_SIGNATURE", WEAK, {
+    deno: { server: "UNKNOWN_ISSUER" },
+    native: UNPLAYABLE,
+  }),
   signedBy("by RSA of 2,048 bits", "rsa2048", "rsa-sha256", "accepted", "src/tls/README.md"),
   signedBy("by RSA-PSS", "rsa2048", "rsa-pss", "BAD_SIGNATURE", "src/tls/README.md: unverifiable"),
   signedBy("by P-384", "p384", "ecdsa-sha384", "accepted", "src/tls/README.md"),
-  signedBy("by P-521", "p521", "ecdsa-sha512", "BAD_SIGNATURE", "src/tls/README.md: unverifiable"),
+  signedBy(
+    "by P-521",
+    "p521",
+    "ecdsa-sha512",
+    "BAD_SIGNATURE",
+    "src/tls/README.md: unverifiable",
+    JUDGED_BY_US,
+  ),
   signedBy("by Ed25519", "ed25519", "ed25519", "accepted", "src/tls/README.md"),
   leaf("an RSA key", { keys: keysOf("rsa2048", "leaf") }, "accepted", "RFC 8446 §4.2.3"),
   leaf("a P-384 key", { keys: keysOf("p384", "leaf") }, "accepted", "RFC 8446 §4.2.3"),
@@ -504,6 +553,7 @@ const SIGNATURES: readonly OddShape[] = [
     { keys: keysOf("rsa1024", "leaf") },
     "accepted",
     "a chain says nothing of its leaf's key: the handshake's signature is the library's",
+    UNPLAYABLE_BOTH,
   ),
 ];
 
@@ -556,6 +606,7 @@ const CHAINS: readonly OddShape[] = [
     [middle.der, certificate(middle)],
     "CA_AS_LEAF",
     "RFC 8446 §4.4.2: the sender's certificate comes first",
+    UNPLAYABLE_BOTH,
   ),
   presented("a link missing", [certificate(lower), lower.der], "UNKNOWN_ISSUER", ISSUER),
   presented(
@@ -563,12 +614,16 @@ const CHAINS: readonly OddShape[] = [
     [good, Uint8Array.of(1, 2, 3)],
     "accepted",
     `${ANY_ORDER}; no path leads over it`,
+    // The runtime's Node layer reads all of a server's certificates, and throws out of its own reading.
+    { deno: { server: null }, native: UNPLAYABLE },
   ),
   presented(
     "CHAIN_CERTIFICATES_MAX certificates",
     [good, ...Array<Der>(CHAIN_CERTIFICATES_MAX - 1).fill(stranger.der)],
     "accepted",
     "our limit",
+    // The runtime adds the root to what a server has shown.
+    { deno: { server: "CHAIN_TOO_LONG" } },
   ),
   presented(
     "one more than CHAIN_CERTIFICATES_MAX",
@@ -587,6 +642,7 @@ const CHAINS: readonly OddShape[] = [
     [certificate(ladder[0]!), ...ladder.map(({ der }) => der)],
     "CHAIN_TOO_LONG",
     "our limit",
+    { deno: { server: "UNKNOWN_ISSUER" } },
   ),
   below("path length 0, kept", narrow, "accepted", "RFC 5280 §4.2.1.9"),
   presented(
@@ -594,6 +650,7 @@ const CHAINS: readonly OddShape[] = [
     [certificate(belowNarrow), belowNarrow.der, narrow.der],
     "CHAIN_TOO_LONG",
     "RFC 5280 §4.2.1.9",
+    { deno: { server: "UNKNOWN_ISSUER" } },
   ),
   below(
     "below one that is no CA",
