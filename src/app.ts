@@ -16,6 +16,7 @@ import { configDump } from "./dump.ts";
 import { CertificateManager } from "./identity/certificate_manager.ts";
 import type { DataPlaneInfo } from "./isolate/messages.ts";
 import type { RunningPlane } from "./isolate/plane.ts";
+import { watchRoots } from "./root_watch.ts";
 import { requireOwnRoots } from "./runtime_trust.ts";
 import { startLocalWorkload } from "./local_workload.ts";
 import { denoDialerRefusal } from "./net/deno/deno_dialer.ts";
@@ -138,6 +139,20 @@ export async function runPlan(plan: Plan, options: RunOptions): Promise<void> {
     log,
   });
   opened.defer(() => certificates.close());
+  if (config.ca?.root.kind === "file") {
+    // The CA may sign by another root from now on; peers that do so already are believed by its next answer.
+    const { path } = config.ca.root;
+    opened.use(
+      await watchRoots({
+        path,
+        clock,
+        onChange: () => {
+          log("info", "ztunnel::tls::control", "trust roots have changed", { path });
+          certificates.renewAll();
+        },
+      }),
+    );
+  }
   const shared: Shared = {
     plan,
     logging,

@@ -145,6 +145,21 @@ export class CertificateManager {
     });
   }
 
+  /**
+   * What vouches for certificates has changed: asks for each of them anew, as soon as slots are free. Those at hand
+   * serve on until then; waits after failures go on as they are.
+   */
+  renewAll(): void {
+    const nowMs = this.#clock.nowMs();
+    for (const { identity: { uri: key }, standing, refreshMinMs } of this.#entries.values()) {
+      const queued = this.#queue.get(key);
+      if (heldBy(standing.state) === null || queued === null || standing.retry !== null) continue;
+      const dueMs = Math.max(refreshMinMs, nowMs);
+      if (dueMs < queued.dueMs) this.#queue.put({ ...queued, dueMs });
+    }
+    this.#dispatch();
+  }
+
   /** No workload here has this identity any longer. Who waits is told; who comes later starts over. */
   forget(identity: SpiffeId): void {
     const entry = this.#entries.get(identity.uri);

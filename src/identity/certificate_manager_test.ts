@@ -328,6 +328,43 @@ Deno.test("a valid certificate serves on while the CA fails", async () => {
   await bench.close();
 });
 
+Deno.test("renewAll() asks for every certificate anew, within the slots; those at hand serve meanwhile", async () => {
+  const bench = new Bench({ slots: 2 });
+  const names = ["a", "b", "c"].map(id);
+  const before: CertifiedKey[] = [];
+  for (const name of names) before.push((await bench.fetchNow(name)).certificate);
+  await bench.pass(REFRESH_WAIT_MIN_MS);
+  const { length: calls } = bench.authority.calls;
+  bench.manager.renewAll();
+  bench.manager.renewAll();
+  assert((await bench.fetchNow(A)).certificate === before[0]);
+  await bench.pass(10 * SECOND_MS);
+  assertEquals(bench.authority.calls.length, calls + names.length);
+  for (const [at, name] of names.entries()) {
+    assert((await bench.fetchNow(name)).certificate !== before[at]);
+  }
+  await bench.close();
+});
+
+Deno.test("renewAll() keeps the pauses after failures and what is under way, and does not ask twice in a second", async () => {
+  const bench = new Bench();
+  bench.authority.failure = DOWN;
+  await bench.fetchNow();
+  const { length: calls } = bench.authority.calls;
+  bench.manager.renewAll();
+  await bench.pass(10);
+  assertEquals(bench.authority.calls.length, calls);
+  bench.authority.failure = null;
+  await bench.pass(2 * SECOND_MS);
+  const issued = bench.authority.calls.length;
+  for (let time = 0; time < 20; time++) {
+    bench.manager.renewAll();
+    await bench.pass(100);
+  }
+  assert(bench.authority.calls.length - issued <= 3, `${bench.authority.calls.length - issued}`);
+  await bench.close();
+});
+
 Deno.test("the CA is asked again at the end of the certificate; from then on its failure is the answer", async () => {
   const bench = new Bench();
   bench.authority.validity = (wallMs) => [wallMs, wallMs + 100 * SECOND_MS];
