@@ -1,9 +1,11 @@
 // The measurements: each takes a running chain and gives numbers in the order of its measures.
 import { cpuSeconds, residentBytes } from "../support/process_stats.ts";
+import { CONNECT_TLS, DENO, NATIVE, NATIVE_SYSTEM } from "./arms.ts";
 import type { Arm, Chain, Variant } from "./chain.ts";
 import { dataPlaneSleeps, parseLoopReport } from "./loop_health.ts";
 import type { Measure } from "./report.ts";
 import type { Tools } from "./tools.ts";
+import { verdictCost } from "./verdict_cost.ts";
 
 /** Connections that the memory cell opens first, so that code and pools are there … */
 const HELD_FIRST = 100;
@@ -89,24 +91,32 @@ function pingPongCell(connections: number): Cell {
   };
 }
 
-function connectCell(name: string, variant: Variant): Cell {
+function connectCell(name: string, variant: "pooled"): Cell {
   return {
     name,
     chain: variant,
-    measures: [
-      { name, unit: "1/s", digits: 0 },
-      { name: `${name}, p99`, unit: "µs", digits: 0 },
-      { name: `${name}, CPU both`, unit: "µs", digits: 0 },
-    ],
-    async run({ tools, chain, seconds }) {
-      const before = cpuOf(chain);
-      const options = { kind: "connect", seconds, connections: CONNECT_WORKERS } as const;
-      const load = await tools.load(chain.entry, options);
-      const after = cpuOf(chain);
-      const cpu = after[0] + after[1] - before[0] - before[1];
-      return [load.perSecond, load.p99, cpu * 1e6 / load.samples];
-    },
+    measures: connectMeasures(name),
+    run: measureConnects,
   };
+}
+
+function connectMeasures(name: string): Measure[] {
+  return [
+    { name, unit: "1/s", digits: 0 },
+    { name: `${name}, p99`, unit: "µs", digits: 0 },
+    { name: `${name}, CPU both`, unit: "µs", digits: 0 },
+  ];
+}
+
+async function measureConnects(
+  { tools, chain, seconds }: CellParts,
+): Promise<[number, number, number]> {
+  const before = cpuOf(chain);
+  const options = { kind: "connect", seconds, connections: CONNECT_WORKERS } as const;
+  const load = await tools.load(chain.entry, options);
+  const after = cpuOf(chain);
+  const cpu = after[0] + after[1] - before[0] - before[1];
+  return [load.perSecond, load.p99, cpu * 1e6 / load.samples];
 }
 
 export const MEMORY_PER_CONNECTION = `memory per held connection, at ${HELD}`;
@@ -189,6 +199,32 @@ function settle(): Promise<void> {
 
 export const POOLED_CONNECTIONS = "new connections over the pool";
 export const UNPOOLED_CONNECTIONS = "new connections, a handshake each";
+/** Of the CPU of such a connection in both proxies. */
+export const VERIFICATION_SHARE = `${UNPOOLED_CONNECTIONS}, own verification`;
+
+/** Those whose peers are judged by the code that is measured. */
+const OUR_ARMS: readonly string[] = [DENO, CONNECT_TLS, NATIVE, NATIVE_SYSTEM];
+/** Handshakes over which the cost of our verdicts is averaged. */
+const VERDICTS_JUDGED = 1_000;
+
+const HANDSHAKE_CELL: Cell = {
+  name: UNPOOLED_CONNECTIONS,
+  chain: "unpooled",
+  measures: [
+    ...connectMeasures(UNPOOLED_CONNECTIONS),
+    { name: `${VERIFICATION_SHARE}, CPU`, unit: "µs", digits: 0 },
+    { name: `${VERIFICATION_SHARE}, CPU without cache`, unit: "µs", digits: 0 },
+    { name: VERIFICATION_SHARE, unit: "%", digits: 1 },
+    { name: `${VERIFICATION_SHARE} without cache`, unit: "%", digits: 1 },
+  ],
+  async run(parts) {
+    const connects = await measureConnects(parts);
+    if (!OUR_ARMS.includes(parts.arm.name)) return [...connects, NaN, NaN, NaN, NaN];
+    const { cachedUs, uncachedUs } = await verdictCost({ handshakes: VERDICTS_JUDGED });
+    const shares = [cachedUs, uncachedUs].map((us) => us * 100 / connects[2]);
+    return [...connects, cachedUs, uncachedUs, ...shares];
+  },
+};
 
 export const CELLS: readonly Cell[] = [
   bulkCell(1, false),
@@ -198,7 +234,7 @@ export const CELLS: readonly Cell[] = [
   pingPongCell(1),
   pingPongCell(50),
   connectCell(POOLED_CONNECTIONS, "pooled"),
-  connectCell(UNPOOLED_CONNECTIONS, "unpooled"),
+  HANDSHAKE_CELL,
   MEMORY_CELL,
   LOOP_CELL,
 ];

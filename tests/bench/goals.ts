@@ -6,6 +6,7 @@ import {
   POOLED_CONNECTIONS,
   TURN_P99,
   UNPOOLED_CONNECTIONS,
+  VERIFICATION_SHARE,
 } from "./cells.ts";
 import type { Goal } from "./report.ts";
 import { isAtLeast } from "./tls_library.ts";
@@ -45,6 +46,17 @@ function denoGoals(): Goal[] {
       atMost: DELAYED_SHARE_MAX * 100,
     })),
   ];
+}
+
+/** Our own look at the peer's certificates beside what a connection with its handshake costs. */
+function verificationGoals(): Goal[] {
+  return [DENO, NATIVE].map((arm) => ({
+    name: `${arm}: ${VERIFICATION_SHARE}, %`,
+    measure: VERIFICATION_SHARE,
+    arm,
+    against: null,
+    atMost: 10,
+  }));
 }
 
 /** What its loop owes whatever it runs beside. */
@@ -98,7 +110,7 @@ export function goalsOf(ran: {
   const { original, openSsl } = ran;
   const judged = openSsl !== null && isAtLeast(openSsl, OPENSSL_FOR_GOALS);
   const goals = original === null
-    ? [...denoGoals(), ...nativeGoals(openSsl), ...loopGoals()]
+    ? [...denoGoals(), ...nativeGoals(openSsl), ...verificationGoals(), ...loopGoals()]
     : judged
     ? originalGoals(original)
     : [];
