@@ -23,6 +23,7 @@ import { parseSpiffeId } from "../tls/spiffe_id.ts";
 import { requestHeaders } from "../xds/auth.ts";
 import { GrpcError } from "../xds/grpc_error.ts";
 import { openTransport } from "../xds/open_transport.ts";
+import { UNARY_BYTES_MAX } from "../xds/unary.ts";
 import {
   CA_CLIENT_SCOPE,
   CA_DEADLINE_MS_MAX,
@@ -214,6 +215,15 @@ Deno.test("CaClient.issue() refuses an answer that is no message", async () => {
     error.message,
     "signing gRPC error (Internal error): failed to decode Protobuf message: ",
   );
+});
+
+Deno.test("CaClient.issue() words an answer beyond the transport's limit", async () => {
+  // Not over a connection: cut in the midst of a large answer, the runtime's HTTP/2 server has been seen to abort (2.9.6).
+  const message = `Cannot read message: length is ${UNARY_BYTES_MAX + 1} bytes`;
+  const failure = new GrpcError("GRPC_FRAME_TOO_LARGE", { code: "OutOfRange", message });
+  const error = await issueError(clientOver(() => Promise.reject(failure)));
+  const text = `signing gRPC error (Operation was attempted past the valid range): ${message}`;
+  assertEquals(error.message, text);
 });
 
 Deno.test("CaClient.issue() logs what is odd in an answer", async () => {
@@ -480,10 +490,6 @@ Deno.test.each<{ readonly fault: CaFault; readonly message: string }>([
     message: "failed to create CSR: certificate: chain has more than 10 certificates",
   },
   {
-    fault: { kind: "huge chain", bytes: 5_000_000 },
-    message: "signing gRPC error (Operation was attempted past the valid range): ",
-  },
-  {
     fault: { kind: "says", certChain: ["", ""] },
     message: "failed to create CSR: certificate: no certificate",
   },
@@ -506,18 +512,16 @@ Deno.test.each<{ readonly fault: CaFault; readonly fromHours: number }>([
   assertEquals(notAfterMs - notBeforeMs, 3_600_000);
 });
 
-Deno.test.each(
-  SENTENCES.slice(1).map(([name, sentence], at) => ({ name, sentence, code: at + 1 })),
-)(
-  "CaClient hears status $name from a server, and no status is final",
-  async ({ sentence, code }) => {
-    await using world = await World.open({ secure: false });
+Deno.test("CaClient hears every status of a server, and none is final", async () => {
+  await using world = await World.open({ secure: false });
+  for (const [code, [, sentence]] of SENTENCES.entries()) {
+    if (code === 0) continue;
     world.server.fault = { kind: "status", code, message: "100% nö" };
     assertEquals((await world.error()).message, `signing gRPC error (${sentence}): 100% nö`);
-    world.server.fault = null;
-    assertEquals((await world.issue()).identity, IDENTITY);
-  },
-);
+  }
+  world.server.fault = null;
+  assertEquals((await world.issue()).identity, IDENTITY);
+});
 
 Deno.test("CaClient words a failed authentication as the original does", async () => {
   await using world = await World.open();
