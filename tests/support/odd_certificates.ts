@@ -37,8 +37,7 @@ export type HandshakeOutcome = OddOutcome | "UNPLAYABLE";
 /** A column of one network; absent: what the verdict says. */
 export interface NetworkColumn {
   readonly client?: HandshakeOutcome;
-  /** Null: not played. */
-  readonly server?: HandshakeOutcome | null;
+  readonly server?: HandshakeOutcome;
   /** As the log spells it, instead of the one that {@link ALERTS} has for the outcome. */
   readonly alert?: string;
 }
@@ -614,8 +613,7 @@ const CHAINS: readonly OddShape[] = [
     [good, Uint8Array.of(1, 2, 3)],
     "accepted",
     `${ANY_ORDER}; no path leads over it`,
-    // The runtime's Node layer reads all of a server's certificates, and throws out of its own reading.
-    { deno: { server: null }, native: UNPLAYABLE },
+    UNPLAYABLE_NATIVE,
   ),
   presented(
     "CHAIN_CERTIFICATES_MAX certificates",

@@ -134,6 +134,7 @@ export class TlsSessions {
       return attempt;
     }
     this.#holds(attempt, carrier, session);
+    tolerateUnreadable(session);
     session.on("error", fail);
     session.on("close", () => fail(HANG_UP));
     carrier.below.watch(session, () => fail(HANG_UP));
@@ -300,6 +301,23 @@ function carry(channel: Channel, clock: Clock): Carrier {
   const socket = channel instanceof SocketChannel ? channel.detach() : null;
   const below = socket === null ? new ChannelDuplex(channel, clock) : new SocketCarrier(socket);
   return { below, peer, local };
+}
+
+/**
+ * After the handshake of a client the runtime reads every certificate that the server sent, and what it cannot read it
+ * throws out of the socket's reading, where nobody catches it: any server of the mesh could end the process. It goes
+ * without then; the verdict reads for itself.
+ */
+function tolerateUnreadable(session: tls.TLSSocket): void {
+  const read = session.getPeerCertificate;
+  const tolerant = (detailed?: boolean) => {
+    try {
+      return read.call(session, detailed as true);
+    } catch {
+      return {} as tls.DetailedPeerCertificate;
+    }
+  };
+  session.getPeerCertificate = tolerant as typeof session.getPeerCertificate;
 }
 
 /** The session's private handle, as far as it shows the presented certificates without building objects. */
