@@ -100,11 +100,18 @@ const EMPTY_MAP = PersistentMap.make();
 /** What the last `put` added (1 or 0) or the last `remove` took (-1 or 0): recursion returns nodes. */
 let grown = 0;
 
-/** FNV-1a over UTF-16 units, its bits stirred so that the low ones depend on all. */
-function hashText(text: string): number {
-  let hash = 0x811c9dc5;
+/** Drawn once for the process: host names and uids are chosen by others, who must not know which of them meet. */
+const SEED = crypto.getRandomValues(new Int32Array(1))[0]!;
+
+/**
+ * FNV-1a over UTF-16 units, its bits stirred so that the low ones depend on all; at each step, since what a unit does would
+ * else depend on the seed's low seven bits alone. Exported for tests.
+ */
+export function hashText(text: string, seed: number = SEED): number {
+  let hash = seed;
   for (let at = 0; at < text.length; at++) {
     hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+    hash ^= hash >>> 15;
   }
   hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
   return hash ^ hash >>> 13;

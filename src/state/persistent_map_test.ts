@@ -1,7 +1,7 @@
 // Tests of persistent_map.ts: against a plain Map, with keys whose hashes collide, and that old maps stay as they were.
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
-import { MapOwner, PersistentMap } from "./persistent_map.ts";
+import { hashText, MapOwner, PersistentMap } from "./persistent_map.ts";
 
 function contents(map: PersistentMap<number>): Record<string, number> {
   const found: [string, number][] = [];
@@ -13,24 +13,16 @@ function expected(map: ReadonlyMap<string, number>): Record<string, number> {
   return Object.fromEntries([...map].sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Three texts with the same hash, found by trying; and two more pairs. */
+/** Six pairs of texts with the same hash, found by trying. */
 const COLLIDING = collidingTexts();
 
 function collidingTexts(): string[] {
-  // The stirring at the end of the hash can be undone, so equal FNV-1a states are all that is needed.
-  const state = (text: string) => {
-    let hash = 0x811c9dc5;
-    for (let at = 0; at < text.length; at++) {
-      hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-    }
-    return hash;
-  };
   const seen = new Map<number, string>();
   const pairs: string[] = [];
-  for (let n = 0; pairs.length < 6; n++) {
+  for (let n = 0; pairs.length < 12; n++) {
     const text = `${n.toString(36)}k`;
-    const before = seen.get(state(text));
-    if (before === undefined) seen.set(state(text), text);
+    const before = seen.get(hashText(text));
+    if (before === undefined) seen.set(hashText(text), text);
     else pairs.push(before, text);
   }
   return pairs;
@@ -95,4 +87,39 @@ Deno.test("PersistentMap stays the same object when nothing changes", () => {
   assertStrictEquals(map.set("a", 1), map);
   assertStrictEquals(map.delete("b"), map);
   assert(map.set("a", 2) !== map);
+});
+
+/** 2^`blocks` texts with the same hash under `seed`: pairs of blocks that lead from one state to the same next one. */
+function chosenTexts(seed: number, blocks: number): string[] {
+  let texts = [""];
+  for (let block = 0; block < blocks; block++) {
+    const prefix = texts[0]!;
+    const seen = new Map<number, string>();
+    let pair: readonly string[] | null = null;
+    for (let n = 0; pair === null; n++) {
+      const text = (n * 7_919 + 36 ** 4).toString(36).slice(-5);
+      const hash = hashText(prefix + text, seed);
+      const other = seen.get(hash);
+      if (other !== undefined && other !== text) pair = [other, text];
+      seen.set(hash, text);
+    }
+    texts = texts.flatMap((text) => pair!.map((next) => text + next));
+  }
+  return texts;
+}
+
+Deno.test("hashText() scatters under one seed what was chosen to meet under another", () => {
+  const texts = chosenTexts(1, 8);
+  const different = (seed: number) => new Set(texts.map((text) => hashText(text, seed))).size;
+  assertEquals([texts.length, new Set(texts).size, different(1)], [256, 256, 1]);
+  // Seeds that share their low bits too.
+  for (const seed of [2, 129, 0x8001, 0x1000_0001, -1]) {
+    assert(different(seed) >= 250, `${different(seed)} of 256 under ${seed}`);
+  }
+});
+
+Deno.test("hashText() of the process has a seed of its own", () => {
+  const texts = ["a", "b", "ns/host.example"];
+  const unseeded = texts.map((text) => hashText(text, 0x811c9dc5 | 0));
+  assertNotEquals(texts.map((text) => hashText(text)), unseeded);
 });
