@@ -69,6 +69,25 @@ Deno.test("VerdictCache lets new lists judge whom it remembers", () => {
   assertEquals([codeOf(lists.judge(cache, question(CLIENT))), cache.size], ["accepted", 1]);
 });
 
+Deno.test("VerdictCache lets a leaf back in under its issuer's new certificate, once the old one is revoked", async () => {
+  const subject = "CN=odd intermediate";
+  const old = await ROOT.intermediate({ subject });
+  const renewed = await ROOT.intermediate({ subject }, old);
+  const { chainDer: [leaf], rootsDer } = await old.leaf();
+  const over = ({ certificate }: OddCa) => ({
+    chainDer: [leaf!, new Uint8Array(certificate.rawData)],
+    rootsDer,
+    peer: CLIENT,
+    nowMs: Date.now(),
+  });
+  const cache = new VerdictCache();
+  const lists = new RevocationLists();
+  assertEquals(codeOf(lists.judge(cache, over(old))), "accepted");
+  lists.replace(listOf({ revoked: [new Uint8Array(old.certificate.rawData)] }));
+  assertEquals(codeOf(lists.judge(cache, over(old))), "REVOKED");
+  assertEquals(codeOf(lists.judge(cache, over(renewed))), "accepted");
+});
+
 Deno.test("RevocationLists counts each refusal by the side that we are", () => {
   const lists = new RevocationLists();
   const cache = new VerdictCache();

@@ -10,8 +10,9 @@ type AcceptedChain = Extract<ChainVerdict, { kind: "accepted" }>;
 
 /**
  * {@link judgePeer} with a memory for accepted chains, keyed by the roots' contents, role and leaf. An entry
- * serves only within the validity of every certificate of its path; revocation and names are judged anew each time. A
- * refused chain is not remembered: the next one may bring the intermediate that was missing.
+ * serves only within the validity of every certificate of its path and while no revocation list is against that
+ * path; revocation and names are judged anew each time. A refused chain is not remembered: the next one may bring
+ * the intermediate that was missing.
  */
 export class VerdictCache {
   readonly #entriesMax: number;
@@ -38,7 +39,9 @@ export class VerdictCache {
     const known = this.#accepted.get(key);
     if (known !== undefined) {
       const isValid = nowMs >= known.validFromMs && nowMs <= known.validUntilMs;
-      if (isValid) return judgeAccepted(known, options);
+      const verdict = isValid ? judgeAccepted(known, options) : null;
+      // A revoked intermediate may have been replaced by another under the same key: what came now has a say.
+      if (verdict !== null && !isListed(verdict)) return verdict;
       this.#accepted.delete(key);
     }
     const verdict = verifyChain({ chainDer, rootsDer, role: peer.role, nowMs });
@@ -64,4 +67,11 @@ export class VerdictCache {
     }
     return hash;
   }
+}
+
+/** True where a revocation list is what speaks against the peer. */
+function isListed(verdict: PeerVerdict): boolean {
+  if (verdict.kind === "accepted") return false;
+  const { code } = verdict.error;
+  return code === "REVOKED" || code === "CRL_UNUSABLE";
 }

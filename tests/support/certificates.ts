@@ -76,8 +76,9 @@ export class OddCa {
     return new OddCa(await sign(keys, subject, keys.privateKey, { ...ca, subject }), keys, null);
   }
 
-  async intermediate(options: OddOptions = {}): Promise<OddCa> {
-    const keys = await generateLeafKey();
+  /** @param sameKeyAs Whose key it certifies anew; else one of its own. */
+  async intermediate(options: OddOptions = {}, sameKeyAs?: OddCa): Promise<OddCa> {
+    const keys = sameKeyAs === undefined ? await generateLeafKey() : sameKeyAs.#keys;
     const subject = options.subject ?? `CN=odd intermediate ${this.chain.length}`;
     const ca = { isCa: true, usages: null, uris: [], ...options };
     const issuer = this.certificate.subject;
