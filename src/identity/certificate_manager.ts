@@ -68,6 +68,8 @@ interface Entry {
   standing: Standing;
   /** No refresh before, whatever the wall clock does. In ms of the clock that never jumps. */
   refreshMinMs: number;
+  /** Somebody wanted it anew while a request was under way: its answer may be of before. */
+  isOutdated: boolean;
 }
 
 interface Listener {
@@ -146,15 +148,19 @@ export class CertificateManager {
   }
 
   /**
-   * What vouches for certificates has changed: asks for each of them anew, as soon as slots are free. Those at hand
-   * serve on until then; waits after failures go on as they are.
+   * What vouches for certificates has changed: asks for each of them anew, as soon as slots are free, and once more where
+   * a request is under way. Those at hand serve on until then. Waits after failures end, too: the CA may have failed only
+   * because it was not trusted.
    */
   renewAll(): void {
     const nowMs = this.#clock.nowMs();
-    for (const { identity: { uri: key }, standing, refreshMinMs } of this.#entries.values()) {
-      const queued = this.#queue.get(key);
-      if (heldBy(standing.state) === null || queued === null || standing.retry !== null) continue;
-      const dueMs = Math.max(refreshMinMs, nowMs);
+    for (const entry of this.#entries.values()) {
+      const queued = this.#queue.get(entry.identity.uri);
+      if (queued === null) {
+        entry.isOutdated = true;
+        continue;
+      }
+      const dueMs = Math.max(entry.refreshMinMs, nowMs);
       if (dueMs < queued.dueMs) this.#queue.put({ ...queued, dueMs });
     }
     this.#dispatch();
@@ -202,6 +208,7 @@ export class CertificateManager {
       waiters: new Set(),
       standing: { state: { kind: "initializing", priority }, retry: null, early: null },
       refreshMinMs: 0,
+      isOutdated: false,
     };
     this.#entries.set(identity.uri, entry);
     // After a forget, the request from before it may be under way still: its answer does.
@@ -287,7 +294,9 @@ export class CertificateManager {
     const step = outcome instanceof IdentityError
       ? afterFailure(entry.standing, outcome, moment)
       : afterIssue(entry.standing, outcome, moment);
-    const { waitMs, ...standing } = step;
+    const { waitMs: stepWaitMs, ...standing } = step;
+    const waitMs = entry.isOutdated ? Math.min(stepWaitMs, REFRESH_WAIT_MIN_MS) : stepWaitMs;
+    entry.isOutdated = false;
     entry.standing = standing;
     entry.refreshMinMs = nowMs + REFRESH_WAIT_MIN_MS;
     this.#request(entry, PRIORITY.background, waitMs);

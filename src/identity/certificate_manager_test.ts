@@ -336,7 +336,6 @@ Deno.test("renewAll() asks for every certificate anew, within the slots; those a
   await bench.pass(REFRESH_WAIT_MIN_MS);
   const { length: calls } = bench.authority.calls;
   bench.manager.renewAll();
-  bench.manager.renewAll();
   assert((await bench.fetchNow(A)).certificate === before[0]);
   await bench.pass(10 * SECOND_MS);
   assertEquals(bench.authority.calls.length, calls + names.length);
@@ -346,7 +345,39 @@ Deno.test("renewAll() asks for every certificate anew, within the slots; those a
   await bench.close();
 });
 
-Deno.test("renewAll() keeps the pauses after failures and what is under way, and does not ask twice in a second", async () => {
+Deno.test("renewAll() asks once more where a request is under way: its answer may be of before", async () => {
+  const bench = new Bench();
+  bench.authority.takesMs = 5 * SECOND_MS;
+  const fetched = bench.fetch();
+  await bench.pass(SECOND_MS);
+  bench.manager.renewAll();
+  bench.manager.renewAll();
+  await bench.pass(4 * SECOND_MS);
+  const { certificate: before } = fetched;
+  await bench.pass(REFRESH_WAIT_MIN_MS + 5 * SECOND_MS);
+  assert((await bench.fetchNow()).certificate !== before);
+  await bench.pass(MINUTE_MS);
+  assertEquals(bench.authority.calls.map(({ atMs }) => atMs), [0, 6 * SECOND_MS]);
+  await bench.close();
+});
+
+Deno.test("renewAll() ends long waits after failures: the CA may have failed only because it was not trusted", async () => {
+  const bench = new Bench();
+  bench.authority.failure = DOWN;
+  await bench.fetchNow();
+  await bench.pass(10 * MINUTE_MS);
+  const { length: calls } = bench.authority.calls;
+  bench.authority.failure = null;
+  const waited = bench.clock.nowMs() - bench.authority.calls.at(-1)!.atMs;
+  assert(waited > REFRESH_WAIT_MIN_MS && waited < RETRY_WAIT_MAX_MS / 2, `${waited}`);
+  bench.manager.renewAll();
+  await bench.pass(1);
+  assertEquals(bench.authority.calls.length, calls + 1);
+  assert((await bench.fetchNow()).certificate !== null);
+  await bench.close();
+});
+
+Deno.test("renewAll() does not ask twice in a second, after a failure either", async () => {
   const bench = new Bench();
   bench.authority.failure = DOWN;
   await bench.fetchNow();
