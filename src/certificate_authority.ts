@@ -1,18 +1,15 @@
 // Who certifies this process's workloads, as configured: the control plane's CA, or a throw-away one.
 import { assert } from "./base/assert.ts";
 import type { Clock } from "./base/clock.ts";
+import { controlFileReader } from "./control_files.ts";
 import type { Config } from "./config/config.ts";
 import type { CertificateAuthority } from "./identity/authority.ts";
 import { CaClient } from "./identity/ca_client.ts";
 import { FakeAuthority } from "./identity/fake_authority.ts";
 import { FakeCa } from "./identity/fake_ca.ts";
 import type { IdentityLog } from "./identity/log.ts";
-import { type ReadFile, RootFile } from "./identity/root_file.ts";
-import { tokenFileReader } from "./identity/token_file.ts";
 import { requestHeaders } from "./xds/auth.ts";
 import { openTransport } from "./xds/open_transport.ts";
-
-const readFile: ReadFile = (path) => Deno.readFile(path);
 
 /**
  * Connects to nothing yet; makes the root of `FAKE_CA_DIR` where that is absent.
@@ -25,13 +22,10 @@ export async function openAuthority(
   const { ca, fakeCa, mode, clusterId, secretTtlMs } = config;
   if (ca !== null) {
     // Roots and token are read anew for each request: both are replaced while we run.
-    const roots = ca.root.kind === "file"
-      ? new RootFile(ca.root.path, { readFile, log }).read
-      : readFile;
-    const readToken = tokenFileReader(readFile);
+    const readFile = controlFileReader(ca, log);
     return new CaClient({
-      transport: openTransport(ca, clock, roots),
-      headers: () => requestHeaders({ token: ca.token, clusterId, headers: ca.headers }, readToken),
+      transport: openTransport(ca, clock, readFile),
+      headers: () => requestHeaders({ token: ca.token, clusterId, headers: ca.headers }, readFile),
       ttlMs: secretTtlMs,
       impersonate: mode === "shared",
       clock,

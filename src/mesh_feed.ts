@@ -1,6 +1,7 @@
 // Where this process's mesh comes from: the file, the control plane, and the Router over what they say.
 import type { Clock } from "./base/clock.ts";
 import { SystemRandom } from "./base/random.ts";
+import { controlFileReader } from "./control_files.ts";
 import { type Config, PORTS } from "./config/config.ts";
 import { watchMeshFile } from "./mesh_file_watch.ts";
 import { type MeshFile, parseMeshFile } from "./state/mesh_file.ts";
@@ -70,6 +71,7 @@ export class MeshFeed implements AsyncDisposable {
       report: metrics,
       onDemand: config.xds.onDemand,
       random: new SystemRandom(),
+      readFile: controlFileReader(config.xds, log),
       onReady: () => synced.resolve(),
       onApplied: (type) => this.router.policyProgress(type),
     });

@@ -1,8 +1,8 @@
 // A certificate authority for tests, on grpc-js: signs as istiod does (spec/identity-and-inpod §2.3, §2.4), writes down what
 // it is asked, and misbehaves when told to.
 import { Buffer } from "node:buffer";
-import type { Http2Server, ServerHttp2Session } from "node:http2";
 import grpc from "@grpc/grpc-js";
+import { insideOf, tame } from "./grpc_server_inside.ts";
 import { type ReadCsr, readCsr } from "./csr_reader.ts";
 import { loopbackBlock } from "./loopback.ts";
 import { MeshCa, type TestLeaf } from "./mesh_ca.ts";
@@ -294,27 +294,4 @@ async function listen(server: grpc.Server, tls: TestLeaf | undefined): Promise<n
     if (!known.has(http2)) http2.on("session", tame);
   }
   return port;
-}
-
-/** Keeps the runtime's HTTP/2 (2.9.6) from ending the process. */
-function tame(session: ServerHttp2Session): void {
-  // How a client's session ends is no error of ours; the runtime throws it if nobody listens.
-  session.on("error", () => {});
-  // A client's GOAWAY is answered with one of our own while the client's is still being read: seen to crash in 5 of 88 runs of
-  // ca_client_test.ts, and a turn later in none of 117.
-  const close = session.close;
-  session.close = (ended?: () => void) => {
-    const timer = setTimeout(() => close.call(session, ended), 0);
-    session.once("close", () => clearTimeout(timer));
-  };
-}
-
-/** What grpc-js keeps to itself. */
-interface GrpcServerInside {
-  readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
-  readonly sessions: ReadonlyMap<unknown, unknown>;
-}
-
-function insideOf(server: grpc.Server): GrpcServerInside {
-  return server as unknown as GrpcServerInside;
 }

@@ -1,8 +1,8 @@
 // A control plane for tests: delta ADS on grpc-js that does as istiod does (spec/xds-state-and-dns §1.5, §1.7, §1.12),
 // writes down what it hears and says, and misbehaves when told to.
 import { Buffer } from "node:buffer";
-import type { Http2Server } from "node:http2";
 import grpc from "@grpc/grpc-js";
+import { insideOf, tame } from "./grpc_server_inside.ts";
 import { loopbackBlock } from "./loopback.ts";
 import type { TestLeaf } from "./mesh_ca.ts";
 import type { Fields } from "./protobuf.ts";
@@ -139,8 +139,7 @@ export class XdsServer implements AsyncDisposable {
       )
     );
     for (const http2 of insideOf(server).http2Servers.keys()) {
-      // How a client's session ends is no error of ours; the runtime throws it if nobody listens.
-      http2.on("session", (session) => session.on("error", () => {}));
+      http2.on("session", tame);
     }
     const door = await XdsDoor.open(options.ip ?? `${loopbackBlock()}.250`, port);
     return self = new XdsServer(options, { server, door, port });
@@ -403,16 +402,6 @@ export function describeHeard({ stream, type, kind, request }: HeardRequest): st
     ...unsubscribe.map((name: string) => `-${name}`),
     ...(names.length === 0 ? [] : [`has ${names.length > 3 ? names.length : names.join()}`]),
   ].join(" ");
-}
-
-/** What grpc-js keeps to itself. */
-interface GrpcServerInside {
-  readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
-  readonly sessions: ReadonlyMap<unknown, unknown>;
-}
-
-function insideOf(server: grpc.Server): GrpcServerInside {
-  return server as unknown as GrpcServerInside;
 }
 
 const SERVICE: grpc.ServiceDefinition = {
