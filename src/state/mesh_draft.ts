@@ -13,6 +13,9 @@ import { Touched } from "./touched.ts";
 import { carryFacts } from "./workload_facts.ts";
 import { WorkloadIndex } from "./workload_index.ts";
 
+/** Names in one update that were to be removed and could not, told one by one. */
+export const REMOVALS_TOLD_MAX = 10;
+
 /** The indexes of one mesh. */
 export class MeshIndexes {
   readonly workloads: WorkloadIndex;
@@ -54,6 +57,8 @@ export class MeshDraft {
   readonly #warn: Warn;
   readonly #touched: Touched;
   #hasNewWorkload = false;
+  /** Names that could not be removed. */
+  #unremoved = 0;
 
   /** @param options.scope "everything": nothing stays of `before`, but what is given again as it was is kept as it is. */
   constructor(
@@ -129,6 +134,8 @@ export class MeshDraft {
     workloads.freeze();
     services.freeze();
     policies.freeze();
+    const untold = this.#unremoved - REMOVALS_TOLD_MAX;
+    if (untold > 0) this.#warn(`tried to remove ${untold} more resources that were not found`);
     return this.#after;
   }
 
@@ -197,12 +204,16 @@ export class MeshDraft {
     }
     const slash = name.indexOf("/");
     if (slash < 0) {
-      this.#warn(`tried to remove ${JSON.stringify(name)}, which is not a resource name`);
+      this.#notRemoved(`tried to remove ${JSON.stringify(name)}, which is not a resource name`);
     } else if (name.includes("/", slash + 1)) {
       return; // The uid of a workload that was not known.
     } else if (!services.remove(name, true, this.#touched)) {
-      this.#warn(`tried to remove service keyed by ${name}, but it was not found`);
+      this.#notRemoved(`tried to remove service keyed by ${name}, but it was not found`);
     }
+  }
+
+  #notRemoved(line: string): void {
+    if (++this.#unremoved <= REMOVALS_TOLD_MAX) this.#warn(line);
   }
 }
 

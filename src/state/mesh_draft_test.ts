@@ -1,7 +1,7 @@
 // Tests of mesh_draft.ts: what one response after the other makes of the mesh (spec/xds-state-and-dns §3.4–3.6, §6).
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { eligibleEndpoints } from "./endpoints.ts";
-import { MeshDraft, MeshIndexes } from "./mesh_draft.ts";
+import { MeshDraft, MeshIndexes, REMOVALS_TOLD_MAX } from "./mesh_draft.ts";
 import { MeshState } from "./mesh_state.ts";
 import type { MeshUpdate } from "./mesh_update.ts";
 import {
@@ -389,3 +389,21 @@ Deno.test("Dumps are sorted by uid, by host name, by key and by staged service",
     [["ns/y", 2], ["ns/z", 1]],
   );
 });
+
+Deno.test.each([
+  { name: "just under", count: REMOVALS_TOLD_MAX - 1, lines: REMOVALS_TOLD_MAX - 1 },
+  { name: "at", count: REMOVALS_TOLD_MAX, lines: REMOVALS_TOLD_MAX },
+  { name: "just over", count: REMOVALS_TOLD_MAX + 1, lines: REMOVALS_TOLD_MAX + 1 },
+  { name: "far over", count: 1_000, lines: REMOVALS_TOLD_MAX + 1 },
+])(
+  "Of names that nobody knows, REMOVALS_TOLD_MAX are told, and how many more: $name",
+  ({ count, lines }) => {
+    const { warnings } = new Mesh().remove(
+      ...Array.from({ length: count }, (_, at) => at % 2 === 0 ? `ns/h${at}` : `h${at}`),
+    );
+    assertEquals(warnings.length, lines);
+    if (lines <= REMOVALS_TOLD_MAX) return;
+    const more = `tried to remove ${count - REMOVALS_TOLD_MAX} more resources that were not found`;
+    assertEquals(warnings.at(-1), more);
+  },
+);

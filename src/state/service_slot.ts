@@ -6,6 +6,12 @@ import type { NetworkCidr, Service } from "./resources.ts";
 import { serviceKey } from "./resources.ts";
 import { isSameValue } from "./same_value.ts";
 
+/** Names of a service that are looked at; a real one has a few, and each goes into every route to it. */
+export const SUBJECT_ALT_NAMES_MAX = 1_024;
+
+/** Names of a service whose faults are told one by one. */
+export const NAMES_TOLD_MAX = 10;
+
 /** Told of what is wrong but no reason to refuse, one line each. */
 export type Warn = (line: string) => void;
 
@@ -34,20 +40,30 @@ export class ServiceSlot {
     if (before?.service === service) this.#names = before.#names;
   }
 
-  /** `subjectAltNames` that are SPIFFE IDs; of the others, warnings are given at the first call. */
+  /** The first `subjectAltNames` that are SPIFFE IDs; of the others, warnings are given at the first call. */
   get names(): readonly SpiffeId[] {
     return this.#names ??= this.#parseNames();
   }
 
   #parseNames(): SpiffeId[] {
     const names: SpiffeId[] = [];
-    for (const text of this.service.subjectAltNames) {
+    const texts = this.service.subjectAltNames;
+    let ignored = Math.max(0, texts.length - SUBJECT_ALT_NAMES_MAX);
+    let told = 0;
+    for (const text of texts.slice(0, SUBJECT_ALT_NAMES_MAX)) {
       try {
         names.push(parseSpiffeId(text));
       } catch (error) {
         if (!(error instanceof SpiffeIdError)) throw error;
-        this.#warn(`ignoring a subject alternative name of service ${this.key}: ${error.message}`);
+        if (told++ >= NAMES_TOLD_MAX) ignored++;
+        else {
+          const why = error.message;
+          this.#warn(`ignoring a subject alternative name of service ${this.key}: ${why}`);
+        }
       }
+    }
+    if (ignored > 0) {
+      this.#warn(`ignoring ${ignored} more subject alternative names of service ${this.key}`);
     }
     return names;
   }

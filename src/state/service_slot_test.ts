@@ -5,8 +5,10 @@ import { service } from "./resource_samples.ts";
 import {
   cidrKey,
   cidrPlaces,
+  NAMES_TOLD_MAX,
   ServiceSlot,
   type SlotList,
+  SUBJECT_ALT_NAMES_MAX,
   withoutSlot,
   withSlot,
 } from "./service_slot.ts";
@@ -52,4 +54,44 @@ Deno.test("ServiceSlot keeps the facts of the one before while they say the same
   assertStrictEquals(after.facts, before.facts);
   const renamed = new ServiceSlot({ ...again, name: "other" }, { warn: () => {}, before });
   assertEquals(renamed.facts, { hostname: "h", name: "other", namespace: "ns" });
+});
+
+function namesOf(subjectAltNames: readonly string[]): { names: number; warnings: string[] } {
+  const warnings: string[] = [];
+  const warn = (line: string) => void warnings.push(line);
+  const one = new ServiceSlot(service({ subjectAltNames }), { warn, before: null });
+  return { names: one.names.length, warnings };
+}
+
+Deno.test.each([
+  {
+    name: "just under",
+    count: SUBJECT_ALT_NAMES_MAX - 1,
+    names: SUBJECT_ALT_NAMES_MAX - 1,
+    ignored: 0,
+  },
+  { name: "at", count: SUBJECT_ALT_NAMES_MAX, names: SUBJECT_ALT_NAMES_MAX, ignored: 0 },
+  { name: "just over", count: SUBJECT_ALT_NAMES_MAX + 1, names: SUBJECT_ALT_NAMES_MAX, ignored: 1 },
+])(
+  "ServiceSlot looks at no more names than SUBJECT_ALT_NAMES_MAX: $name",
+  ({ count, names, ignored }) => {
+    const found = namesOf(Array.from({ length: count }, (_, at) => `spiffe://td/ns/ns/sa/a${at}`));
+    const line = `ignoring ${ignored} more subject alternative names of service ns/s.example`;
+    assertEquals(found, { names, warnings: ignored === 0 ? [] : [line] });
+  },
+);
+
+Deno.test.each([
+  { name: "just under", bad: NAMES_TOLD_MAX - 1, lines: NAMES_TOLD_MAX - 1 },
+  { name: "at", bad: NAMES_TOLD_MAX, lines: NAMES_TOLD_MAX },
+  { name: "just over", bad: NAMES_TOLD_MAX + 1, lines: NAMES_TOLD_MAX + 1 },
+  { name: "far over", bad: SUBJECT_ALT_NAMES_MAX * 3, lines: NAMES_TOLD_MAX + 1 },
+])("ServiceSlot tells of NAMES_TOLD_MAX bad names, and how many more: $name", ({ bad, lines }) => {
+  const { names, warnings } = namesOf(Array.from({ length: bad }, (_, at) => `bad${at}`));
+  assertEquals([names, warnings.length], [0, lines]);
+  if (lines <= NAMES_TOLD_MAX) return;
+  const more = `ignoring ${
+    bad - NAMES_TOLD_MAX
+  } more subject alternative names of service ns/s.example`;
+  assertEquals(warnings.at(-1), more);
 });

@@ -55,6 +55,9 @@ export const POLICY_HOLD_MS = 1_000;
 /** Questions that wait at one time, in all and for whatever. */
 export const WORKLOAD_WAITS_MAX = 10_000;
 
+/** Unknown policies of one workload that are told one by one. */
+export const POLICIES_TOLD_MAX = 10;
+
 /** Consumers that hear of changes: data planes and the admin server. */
 export const LISTENERS_MAX = 64;
 
@@ -375,7 +378,8 @@ export class StateRouter implements Router {
     question.wasHeld = true;
     this.#park(question, "unknown-policy", pending, POLICY_HOLD_MS, () => {
       if (this.#hold.settle(workload.uid, pending)) {
-        const text = `no answer about policies within ${POLICY_HOLD_MS} ms: ${pending.join(", ")}`;
+        const what = listed(pending);
+        const text = `no answer about policies within ${POLICY_HOLD_MS} ms: ${what}`;
         this.#log("warn", "ztunnel::state", text);
       }
       this.#advance(question);
@@ -460,10 +464,19 @@ export class StateRouter implements Router {
   #reportUnknownPolicies(applied: AppliedPolicies): void {
     if (applied.unknown.length === 0 || this.#reported.has(applied)) return;
     this.#reported.add(applied);
-    for (const key of applied.unknown) {
+    for (const key of applied.unknown.slice(0, POLICIES_TOLD_MAX)) {
       this.#log("warn", "ztunnel::state", `skipping unknown policy ${key}`);
     }
+    const more = applied.unknown.length - POLICIES_TOLD_MAX;
+    if (more > 0) this.#log("warn", "ztunnel::state", `skipping ${more} more unknown policies`);
   }
+}
+
+/** The first of these, and how many more. */
+function listed(keys: readonly string[]): string {
+  const more = keys.length - POLICIES_TOLD_MAX;
+  const first = keys.slice(0, POLICIES_TOLD_MAX).join(", ");
+  return more > 0 ? `${first} and ${more} more` : first;
 }
 
 function noWaits(): Record<WaitReason, number> {

@@ -18,6 +18,7 @@ import {
   type Explained,
   LISTENERS_MAX,
   ON_DEMAND_WAIT_MS,
+  POLICIES_TOLD_MAX,
   POLICY_HOLD_MS,
   type RouterSettings,
   StateRouter,
@@ -352,6 +353,42 @@ Deno.test("StateRouter warns once of a policy that nobody knows, and of names it
     "warn ztunnel::state skipping unknown policy shop/gone",
   ]);
 });
+
+Deno.test.each([
+  { name: "just under", count: POLICIES_TOLD_MAX - 1, more: 0 },
+  { name: "at", count: POLICIES_TOLD_MAX, more: 0 },
+  { name: "just over", count: POLICIES_TOLD_MAX + 1, more: 1 },
+  { name: "far over", count: 1_000, more: 990 },
+])(
+  "StateRouter tells of POLICIES_TOLD_MAX unknown policies, and how many more: $name",
+  ({ count, more }) => {
+    const names = Array.from({ length: count }, (_, at) => `shop/p${at}`);
+    const bench = new Bench(
+      MESH.replace("uid: web,", `uid: web, authorizationPolicies: [${names.join(", ")}],`),
+    );
+    const ask = () =>
+      bench.ask<InboundRoute>((done) =>
+        bench.router.inbound({
+          local: { namespace: "shop", name: "web", serviceAccount: "web" },
+          localIp: "127.0.0.2",
+          peerIp: "127.0.0.1",
+          authority: { kind: "address", address: { ip: "127.0.0.2", port: 8080 } },
+          forwardedHost: null,
+          fromGateway: false,
+        }, done)
+      );
+    bench.router.policyProgress("addresses");
+    ask();
+    bench.clock.advance(POLICY_HOLD_MS);
+    const told = names.slice(0, POLICIES_TOLD_MAX);
+    const and = more > 0 ? ` and ${more} more` : "";
+    assertEquals(bench.lines, [
+      `warn ztunnel::state no answer about policies within 1000 ms: ${told.join(", ")}${and}`,
+      ...told.map((name) => `warn ztunnel::state skipping unknown policy ${name}`),
+      ...more > 0 ? [`warn ztunnel::state skipping ${more} more unknown policies`] : [],
+    ]);
+  },
+);
 
 Deno.test("StateRouter.policies() means what the state says now", () => {
   const policy = (name: string, scope: string) =>
