@@ -8,7 +8,14 @@ import type {
   Service,
   WeightedWaypoint,
 } from "../state/resources.ts";
-import { convertAll, gatewayOf, NOTHING, portMapOf, requiredGateway } from "./convert_common.ts";
+import {
+  checkCount,
+  convertAll,
+  gatewayOf,
+  NOTHING,
+  portMapOf,
+  requiredGateway,
+} from "./convert_common.ts";
 import { cidrOf, ipText, isWholeAddress } from "./ip_text.ts";
 import { cannotConvert, enumValue } from "./resource_error.ts";
 
@@ -31,6 +38,8 @@ const SCOPES: readonly (RoutingScope | undefined)[] = [
  * @throws {ResourceError} of kind "convert".
  */
 export function convertService(message: istio.workload.Service): Service {
+  checkCount(message.addresses.length, "addresses");
+  checkCount(message.weightedWaypoints.length, "weighted waypoints");
   const { NAMESPACE } = istio.workload.Service.Visibility;
   return {
     name: message.name,

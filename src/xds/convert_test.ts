@@ -7,6 +7,7 @@ import type { Codec, Input } from "../proto/messages.js";
 import type { PolicyMatch } from "../rbac/policy.ts";
 import type { Service, Workload } from "../state/resources.ts";
 import { decodeAddress, decodeAuthorization, PAYLOAD_BYTES_MAX, payloadOf } from "./convert.ts";
+import { ITEMS_MAX } from "./convert_common.ts";
 import { RawResource } from "./delta_response.ts";
 import { ResourceError } from "./resource_error.ts";
 
@@ -953,3 +954,56 @@ Deno.test("the largest payloads of the smallest things end in bounded time", () 
   assertEquals(rules.length, (PAYLOAD_BYTES_MAX - 16) / 2);
   assert(elapsedMs < 10_000, `took ${elapsedMs} ms`);
 });
+
+const COUNTED: readonly {
+  readonly what: string;
+  readonly decodeWith: (count: number) => unknown;
+}[] = [
+  {
+    what: "addresses",
+    decodeWith: (count) =>
+      convertAddress({ workload: { addresses: Array(count).fill(Uint8Array.of(10, 0, 0, 1)) } }),
+  },
+  {
+    what: "policies",
+    decodeWith: (count) =>
+      convertAddress({ workload: { authorizationPolicies: Array(count).fill("ns/p") } }),
+  },
+  {
+    what: "services",
+    decodeWith: (count) =>
+      convertAddress({
+        workload: {
+          services: Object.fromEntries(
+            Array.from({ length: count }, (_, at) => [`ns/${at}`, { ports: [] }]),
+          ),
+        },
+      }),
+  },
+  {
+    what: "addresses",
+    decodeWith: (count) =>
+      convertAddress({
+        service: { addresses: Array(count).fill({ address: Uint8Array.of(10, 0, 0, 1) }) },
+      }),
+  },
+  {
+    what: "weighted waypoints",
+    decodeWith: (count) => {
+      const destination = { hostname: { namespace: "n", hostname: "h" } };
+      return convertAddress({
+        service: { weightedWaypoints: Array(count).fill({ destination, weight: 1 }) },
+      });
+    },
+  },
+];
+
+Deno.test.each(COUNTED)(
+  "decodeAddress() takes up to ITEMS_MAX $what of one resource",
+  ({ what, decodeWith }) => {
+    decodeWith(ITEMS_MAX - 1);
+    decodeWith(ITEMS_MAX);
+    const { message, kind } = assertThrows(() => decodeWith(ITEMS_MAX + 1), ResourceError);
+    assertEquals([message, kind], [`${ITEMS_MAX + 1} ${what}, limit is ${ITEMS_MAX}`, "convert"]);
+  },
+);

@@ -1,7 +1,14 @@
 // Workload messages to workloads, with the defaults that a control plane elides (spec/xds-state-and-dns §2.2, §2.5).
 import { istio } from "../proto/messages.js";
 import type { ApplicationTunnel, Locality, PortMap, Workload } from "../state/resources.ts";
-import { convertAll, gatewayOf, portMapOf, portOf, portsKey } from "./convert_common.ts";
+import {
+  checkCount,
+  convertAll,
+  gatewayOf,
+  portMapOf,
+  portOf,
+  portsKey,
+} from "./convert_common.ts";
 import { ipText } from "./ip_text.ts";
 import { keyPart, Pool } from "./pool.ts";
 import { cannotConvert, enumValue } from "./resource_error.ts";
@@ -30,6 +37,8 @@ const policyLists = new Pool<readonly string[]>();
  * @throws {ResourceError} of kind "convert".
  */
 export function convertWorkload(message: istio.workload.Workload, name?: string): Workload {
+  checkCount(message.addresses.length, "addresses");
+  checkCount(message.authorizationPolicies.length, "policies");
   return {
     uid: message.uid === name ? name : message.uid,
     name: message.name,
@@ -70,7 +79,9 @@ function convertServices(
   services: Readonly<Record<string, istio.workload.PortList>>,
 ): ReadonlyMap<string, PortMap> {
   let key = "";
+  let count = 0;
   for (const name in services) {
+    checkCount(++count, "services");
     if (!name.includes("/")) throw cannotConvert(`failed to parse namespaced hostname: ${name}`);
     key += keyPart(name) + portsKey(services[name]!.ports);
   }
