@@ -189,7 +189,8 @@ function signatureHolds(
 
 const PEM_BEGIN = "-----BEGIN";
 const LIST_BLOCK = /^-----BEGIN X509 CRL-----\s*$([^-]*)^-----END X509 CRL-----\s*$/gm;
-const LIST_BEGIN = /^-----BEGIN X509 CRL-----/gm;
+/** Wherever it is: one that is indented, or glued to what is before it, must not get lost without a word. */
+const LIST_BEGIN = /-----BEGIN X509 CRL-----/g;
 
 function isPem(file: Uint8Array): boolean {
   return file.length >= PEM_BEGIN.length &&
@@ -206,7 +207,9 @@ function pemLists(file: Uint8Array): Uint8Array<ArrayBuffer>[] {
       throw malformed(at, "it is no base64");
     }
   });
-  if (lists.length !== begun) throw malformed(lists.length, "a block does not end");
+  if (lists.length !== begun) {
+    throw malformed(lists.length, "a block does not end, or its lines are not its own");
+  }
   return lists;
 }
 

@@ -288,6 +288,20 @@ Deno.test.each<{ name: string; file: () => Bytes; code: string }>([
     code: "CRL_MALFORMED",
   },
   {
+    name: "PEM whose second block is indented",
+    file: () => {
+      const pem = crlPem(makeCrl(MIDDLE));
+      return new TextEncoder().encode(pem + pem.replaceAll(/^/gm, "  "));
+    },
+    code: "CRL_MALFORMED",
+  },
+  {
+    name: "PEM glued to a certificate that has no line end",
+    file: () =>
+      new TextEncoder().encode(ROOT.ca.certificate.toString("pem") + crlPem(makeCrl(MIDDLE))),
+    code: "CRL_MALFORMED",
+  },
+  {
     name: "PEM that is no base64",
     file: () =>
       new TextEncoder().encode("-----BEGIN X509 CRL-----\nAAA!\n-----END X509 CRL-----\n"),
