@@ -57,10 +57,42 @@ Deno.test.each([
     expected:
       "ENABLE_ORIG_SRC=true needs IO_PROVIDER=native: the runtime's own sockets cannot be transparent",
   },
+  {
+    name: "a control plane where key exchange must be post-quantum",
+    variables: { COMPLIANCE_POLICY: "pqc", IO_PROVIDER: "native", XDS_ADDRESS: "istiod:15012" },
+    expected:
+      "COMPLIANCE_POLICY=pqc cannot be kept towards XDS_ADDRESS: key exchange cannot be chosen in the runtime's own TLS",
+  },
+  {
+    name: "a CA where key exchange must be post-quantum",
+    variables: {
+      COMPLIANCE_POLICY: "pqc",
+      IO_PROVIDER: "native",
+      FAKE_CA: "false",
+      CA_ADDRESS: "istiod:15012",
+    },
+    expected:
+      "COMPLIANCE_POLICY=pqc cannot be kept towards CA_ADDRESS: key exchange cannot be chosen in the runtime's own TLS",
+  },
 ])("refuseUnbuilt() refuses $name", ({ variables, expected }) => {
   const { message } = assertThrows(() => refuseUnbuilt(settings(variables)), ConfigError);
   assertEquals(message, `invalid configuration: ${expected}`);
 });
+
+Deno.test.each([
+  { name: "without one", address: "" },
+  { name: "over a loopback without TLS", address: "http://127.0.0.1:15010" },
+])(
+  "refuseUnbuilt() lets peers be post-quantum where the control plane does not matter: $name",
+  ({ address }) => {
+    const config = settings({
+      COMPLIANCE_POLICY: "pqc",
+      IO_PROVIDER: "native",
+      XDS_ADDRESS: address,
+    });
+    assertStrictEquals(refuseUnbuilt(config), config);
+  },
+);
 
 Deno.test("refuseUnbuilt() lets the native network be transparent", () => {
   const config = settings({ ENABLE_ORIG_SRC: "true", IO_PROVIDER: "native" });
