@@ -190,6 +190,10 @@ export function readConfig(env: Environment, sources: ConfigSources = {}): Confi
   });
   const caHeaders = prefixed.headers("CA_HEADER_", notices);
   const fakeCa = readFakeCa(read);
+  if (fakeCa !== null && read.text("CA_ADDRESS")) {
+    const text = "FAKE_CA=true: a throw-away CA issues certificates, CA_ADDRESS has no effect";
+    notices.push({ level: "warn", text });
+  }
   const ca = fakeCa === null ? readCa(read, { exists, token, headers: caHeaders }) : null;
 
   const ioProvider = readIoProvider(read);

@@ -88,6 +88,19 @@ Deno.test("readConfig() has the original's defaults", () => {
   assertEquals(proxyMetadata.size, 0);
 });
 
+Deno.test.each([
+  { name: "with a CA beside it", address: "istiod:15012", said: true },
+  { name: "with an empty CA", address: "", said: false },
+  { name: "alone", address: undefined, said: false },
+])(
+  "readConfig() says that FAKE_CA keeps a real CA from being asked: $name",
+  ({ address, said }) => {
+    const { ca, notices } = config({ FAKE_CA: "true", CA_ADDRESS: address });
+    const text = "FAKE_CA=true: a throw-away CA issues certificates, CA_ADDRESS has no effect";
+    assertEquals({ ca, notices }, { ca: null, notices: said ? [{ level: "warn", text }] : [] });
+  },
+);
+
 Deno.test("readConfig() gives a frozen value", () => {
   const frozen = config();
   assertEquals(Object.isFrozen(frozen), true);
