@@ -215,6 +215,17 @@ Deno.test("an expired certificate is not given; a new one is asked for", async (
   assertEquals(scene.generations, [2]);
 });
 
+Deno.test("a certificate that expires between the question and its answer is not given either", async () => {
+  const scene = new Scene();
+  await scene.receive(1, { notAfterMs: scene.clock.wallMs() + 1000 });
+  scene.get();
+  scene.clock.jumpWall(1000);
+  scene.clock.runUntilIdle();
+  assertEquals([scene.wanted, scene.given.length], [1, 0]);
+  await scene.receive(2);
+  assertEquals(scene.generations, [2]);
+});
+
 Deno.test("a certificate that TLS refuses is wiped, and the one before serves on", async () => {
   const scene = new Scene();
   scene.refuses = new TlsHandshakeError("TLS_MATERIAL", "key values mismatch");

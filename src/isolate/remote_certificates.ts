@@ -77,7 +77,11 @@ export class RemoteCertificates implements CertificateSource {
         waiter.done = null;
         this.#waiters.delete(waiter);
       },
-      runTask: () => this.#answer(waiter, this.#usable() ?? this.#refusal!),
+      runTask: () => {
+        const outcome = this.#usable() ?? this.#refusal;
+        if (outcome !== null) this.#answer(waiter, outcome);
+        else if (waiter.done !== null && !this.#awaited) this.#askAgain(); // It has expired since.
+      },
     };
     this.#waiters.add(waiter);
     if (this.#usable() !== null || this.#refusal !== null) this.#options.clock.soon(waiter);
