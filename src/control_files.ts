@@ -1,10 +1,11 @@
 // How root and token files of the control plane are read: anew each time, and none the worse for what editors leave.
+import { readWhole } from "./file_reading.ts";
 import type { IdentityLog } from "./identity/log.ts";
-import { type ReadFile, RootFile } from "./identity/root_file.ts";
+import { type ReadFile, ROOT_FILE_BYTES_MAX, RootFile } from "./identity/root_file.ts";
 import { tokenFileReader } from "./identity/token_file.ts";
 import type { ControlServer } from "./config/config.ts";
 
-const readFile: ReadFile = (path) => Deno.readFile(path);
+const readFile: ReadFile = (path) => readWhole(path, ROOT_FILE_BYTES_MAX);
 
 /** Reads the files of one server: its roots as {@link RootFile} does, anything else without line ends at its end. */
 export function controlFileReader(

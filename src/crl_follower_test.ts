@@ -115,6 +115,17 @@ Deno.test("CrlFollower keeps what is in use when any list of a new file is wrong
   assertEquals(world.lines[1], "error crl file is wrong, the lists in use stay");
 });
 
+Deno.test("CrlFollower does not wait for a pipe at its file's place, and keeps what is in use", async () => {
+  await using world = new World();
+  world.write(list(1));
+  const follower = world.follower();
+  await follower.begin();
+  Deno.removeSync(world.path);
+  await new Deno.Command("mkfifo", { args: [world.path] }).output();
+  assertEquals(await looks(follower, 2), ["settling", "refused"]);
+  assertEquals([world.taken, world.failures], [[1], ["UNREADABLE"]]);
+});
+
 Deno.test("CrlFollower keeps what is in use when its file goes, and hears when it is back", async () => {
   await using world = new World();
   const text = list(1);

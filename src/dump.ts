@@ -15,10 +15,11 @@ import type {
 import type { DataPlaneInfo } from "./isolate/messages.ts";
 import type { LocalMesh } from "./config/config.ts";
 import { configJson } from "./config_json.ts";
+import { NoFileError } from "./file_reading.ts";
 import type { DumpedCertificate } from "./identity/certificate_manager.ts";
 import type { Plan } from "./plan.ts";
 import type { Planes } from "./planes.ts";
-import { parseMeshFile } from "./state/mesh_file.ts";
+import { MESH_FILE_BYTES_MAX, parseMeshFile } from "./state/mesh_file.ts";
 import { MeshState } from "./state/mesh_state.ts";
 import type { Endpoint, KnownService, MeshView } from "./state/mesh_view.ts";
 import type { GatewayAddress, PortMap, Workload } from "./state/resources.ts";
@@ -116,15 +117,22 @@ function dumpResources(mesh: Pick<MeshView, "workloads" | "services" | "policies
 }
 
 /** What the local source says now, which may be newer, or wrong and then empty (spec §5.7). */
-function staticMesh(localMesh: LocalMesh | null): MeshState {
+export function staticMesh(localMesh: LocalMesh | null): MeshState {
   if (localMesh === null) return EMPTY_MESH;
   try {
     const source = localMesh.kind === "file" ? localMesh.path : "LOCAL_XDS";
-    const text = localMesh.kind === "file" ? Deno.readTextFileSync(source) : localMesh.text;
+    const text = localMesh.kind === "file" ? readMeshText(source) : localMesh.text;
     return new MeshState(parseMeshFile(text, { source }));
   } catch {
     return EMPTY_MESH;
   }
+}
+
+/** Nothing that would keep the process waiting: this is read while everything else stands still. */
+function readMeshText(path: string): string {
+  const { isFile, size } = Deno.statSync(path);
+  if (!isFile || size > MESH_FILE_BYTES_MAX) throw new NoFileError(path);
+  return Deno.readTextFileSync(path);
 }
 
 const EMPTY_MESH = new MeshState({ workloads: [], services: [], policies: [] });
