@@ -154,7 +154,7 @@ export class DenoListener implements Listener, Cancel {
     if (descriptor === null) return; // No descriptor to be had yet: the next look tries again.
     const old = this.#server;
     const fresh = this.#createServer();
-    fresh.once("error", () => this.watch.exhausted());
+    this.#watchErrors(fresh);
     this.#spareDescriptor = null;
     try {
       fresh.listen({ fd: descriptor }, () => {
@@ -169,6 +169,11 @@ export class DenoListener implements Listener, Cancel {
     }
     this.#server = fresh;
     this.#renewals++;
+  }
+
+  /** Apart: a listener made in {@link #renew} would keep the old server for as long as the fresh one lives. */
+  #watchErrors(server: net.Server): void {
+    server.once("error", () => this.watch.exhausted());
   }
 
   #takeSpare(): void {
