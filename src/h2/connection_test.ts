@@ -16,7 +16,7 @@ import {
 } from "../../tests/support/h2_raw.ts";
 import { NetError } from "../base/errors.ts";
 import { WAITING_STREAMS_MAX } from "./connection.ts";
-import { H2StreamError, isUnprocessed } from "./errors.ts";
+import { H2StreamError } from "./errors.ts";
 import { FLAG, FRAME } from "./frame_header.ts";
 import { PREFACE } from "./frame_reader.ts";
 
@@ -524,7 +524,10 @@ Deno.test.each([
   if (name === "the transport ends") peer.endWrite();
   run();
   assertEquals(log.failures.map((error) => error.code), [code]);
-  assertEquals([isUnprocessed(log.failures[0]!), stream.closed], [unprocessed, true]);
+  assertEquals([(log.failures[0]! as H2StreamError).unprocessed, stream.closed], [
+    unprocessed,
+    true,
+  ]);
 });
 
 Deno.test("requests above the peer's stream limit wait for a place", () => {
@@ -627,7 +630,7 @@ Deno.test("a client that hears GOAWAY keeps streams up to the last id and ends w
     "failure 5 NO_ERROR",
     "failure 3 NO_ERROR",
   ]);
-  assertEquals(log.failures.map(isUnprocessed), [true, true]);
+  assertEquals(log.failures.map((error) => (error as H2StreamError).unprocessed), [true, true]);
   const text = "connection error received: not a result of an error (max_age)";
   assertEquals(log.failures[0]!.message, text);
   assertEquals([connection.acceptsStreams, connection.openStreams], [false, 1]);

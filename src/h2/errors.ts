@@ -104,8 +104,3 @@ export class H2StreamError extends H2Error {
     super("stream", { ...options, detail });
   }
 }
-
-/** True when the request was not processed, so another connection may carry it. */
-export function isUnprocessed(error: ProxyError): boolean {
-  return error instanceof H2Error && error.unprocessed;
-}

@@ -1,12 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { NetError } from "../base/errors.ts";
 import {
   H2_CODE_NUMBERS,
   type H2Code,
   h2CodeOf,
   H2ConnectionError,
   H2StreamError,
-  isUnprocessed,
 } from "./errors.ts";
 
 // The texts of spec/config-and-observability §7.6 are a contract.
@@ -44,11 +42,4 @@ Deno.test("h2CodeOf() takes a code nobody knows for INTERNAL_ERROR", () => {
     "INTERNAL_ERROR",
     "INTERNAL_ERROR",
   ]);
-});
-
-Deno.test("isUnprocessed() believes only what the peer guaranteed", () => {
-  const code: H2Code = "REFUSED_STREAM";
-  assertEquals(isUnprocessed(new H2StreamError("", { code, unprocessed: true })), true);
-  assertEquals(isUnprocessed(new H2StreamError("", { code })), false);
-  assertEquals(isUnprocessed(new NetError("ECONNRESET")), false);
 });

@@ -298,9 +298,6 @@ function answers(state: MeshState): Map<string, Answer> {
       const key = hostnameDependency(hostname);
       add(["serviceByHostname", hostname, client], knownText(exact), [key, ...keysOf(exact)]);
       const name = hostname.toLowerCase();
-      const any = state.serviceByName(name, client);
-      const keys = [hostnameDependency(name), ...keysOf(any)];
-      add(["serviceByName", name, client], knownText(any), keys);
       const several = state.servicesByName(name, client);
       const severalKeys = [hostnameDependency(name), ...several.map(keyOf)];
       add(["servicesByName", name, client], text(several.map(knownText)), severalKeys);

@@ -61,11 +61,6 @@ export class MeshState implements MeshView {
     return this.#services.byIp(network, ip, clientNamespace);
   }
 
-  /** As {@link serviceByHostname}, for a name in lower case: DNS knows no other (§6). */
-  serviceByName(name: string, clientNamespace: string | null): KnownService | null {
-    return this.#services.byName(name, clientNamespace);
-  }
-
   /** All of a name in lower case that the client sees, oldest first, at most one of each namespace. */
   servicesByName(name: string, clientNamespace: string | null): readonly KnownService[] {
     return this.#services.visibleByName(name, clientNamespace);

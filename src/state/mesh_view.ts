@@ -55,8 +55,6 @@ export interface MeshView {
   serviceByIp(network: string, ip: string, clientNamespace: string | null): KnownService | null;
   /** Case counts (spec/data-path §3.2). */
   serviceByHostname(hostname: string, clientNamespace: string | null): KnownService | null;
-  /** As {@link serviceByHostname}, for a name in lower case: DNS knows no other (§6). */
-  serviceByName(name: string, clientNamespace: string | null): KnownService | null;
   /** All that a client sees of a name in lower case, oldest first, one of each namespace: DNS leaves some out (§5.4). */
   servicesByName(name: string, clientNamespace: string | null): readonly KnownService[];
   /** Exactly this namespace and host name; else a workload that has both. */

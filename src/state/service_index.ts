@@ -93,13 +93,7 @@ export class ServiceIndex {
     return this.#knownOf(pickSlot(slots, clientNamespace));
   }
 
-  /** @param name In lower case. */
-  byName(name: string, clientNamespace: string | null): KnownService | null {
-    const list = this.#byName.get(name);
-    return list === undefined ? null : this.#knownOf(pickSlot(list.winners, clientNamespace));
-  }
-
-  /** All that the client sees, oldest first, at most one of each namespace. */
+  /** All that the client sees of a name in lower case, oldest first, at most one of each namespace. */
   visibleByName(name: string, clientNamespace: string | null): KnownService[] {
     const slots = this.#byName.get(name)?.winners ?? [];
     return slots.filter((slot) => isVisible(slot, clientNamespace)).map((slot) =>

@@ -1,9 +1,11 @@
 // How long to wait before the next stream (spec/xds-state-and-dns §1.10). Pure.
-import { BACKOFF_MAX_MS } from "../base/backoff.ts";
 import type { Termination } from "./settings.ts";
 
 /** The wait after a routine end, and where the doubling starts from. */
 export const ROUTINE_WAIT_MS = 10;
+
+/** Longest wait, in milliseconds. */
+export const BACKOFF_MAX_MS = 15_000;
 
 /** A stream of this age or more says that the server is well. */
 export const STEADY_STREAM_MS = BACKOFF_MAX_MS;

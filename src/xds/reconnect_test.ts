@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { BACKOFF_MAX_MS } from "../base/backoff.ts";
 import {
   afterStream,
+  BACKOFF_MAX_MS,
   FIRST_RECONNECT,
   JITTER_SHARE,
   ROUTINE_WAIT_MS,
