@@ -93,6 +93,8 @@ async function runScanner(program: string, args: readonly string[], cwd: string)
     if (code < 242) return; // From there on it could not do its work.
     const said = new TextDecoder().decode(stdout);
     if (scan === SCANS_MAX || !said.includes("cannot connect")) throw new Error(said.slice(-2000));
+    // It writes over no report, not even over its own.
+    for (const { name } of [...Deno.readDirSync(cwd)]) await Deno.remove(`${cwd}/${name}`);
   }
 }
 
