@@ -47,16 +47,7 @@ async function testssl(address: string): Promise<ReadonlyMap<string, string>> {
       // Weaknesses that a handshake can show.
       ...["--heartbleed", "--ccs-injection", "--renegotiation", "--crime", "--tls-fallback"],
     ];
-    const args = [
-      "--quiet",
-      "--overwrite",
-      "--color",
-      "0",
-      "--warnings",
-      "batch",
-      ...checks,
-      "--jsonfile",
-    ];
+    const args = ["--quiet", "--color", "0", "--warnings", "batch", ...checks, "--jsonfile"];
     await runScanner(
       await findTool("testssl"),
       [...args, `${folder}/report.json`, address],
