@@ -1,7 +1,7 @@
 // One look at the file of revocation lists after the other (spec/identity-and-inpod §5.1).
 import { createHash } from "node:crypto";
 import type { Clock } from "./base/clock.ts";
-import { markOf, readBounded, YOUNG_MS } from "./file_reading.ts";
+import { StillFile } from "./file_reading.ts";
 import type { LogLevel, LogValue } from "./seam/events.ts";
 import { CRL_FILE_BYTES_MAX, CrlError, CrlSet } from "./tls/crl.ts";
 
@@ -32,9 +32,7 @@ export type CrlLook = "unchanged" | "settling" | "loaded" | "same" | "refused" |
 /** Keeps the lists in use as new as the file. Never throws. */
 export class CrlFollower {
   readonly #options: CrlFollowerOptions;
-  /** The file as the last look saw it, and as it was when it was read; null: not (to be trusted). */
-  #seen: string | null = null;
-  #read: string | null = null;
+  readonly #file: StillFile;
   /** SHA-256 of the file in use; null: none was ever good. */
   #inUse: string | null = null;
   #dueMs: number | null = null;
@@ -44,6 +42,7 @@ export class CrlFollower {
 
   constructor(options: CrlFollowerOptions) {
     this.#options = options;
+    this.#file = new StillFile(options.path, options.clock, CRL_FILE_BYTES_MAX);
   }
 
   /** Reads the file as it is, if it is there: nothing may be served before. */
@@ -64,25 +63,11 @@ export class CrlFollower {
   }
 
   async #look(): Promise<CrlLook> {
-    const { path, clock } = this.#options;
-    const before = await Deno.stat(path);
-    const mark = markOf(before);
-    if (mark === this.#read) return "unchanged";
-    if (mark !== this.#seen) {
-      this.#seen = mark;
-      return "settling";
-    }
-    const bytes = await readBounded(path, CRL_FILE_BYTES_MAX);
-    const after = markOf(await Deno.stat(path));
-    if (after !== mark) {
-      this.#seen = after;
-      return "settling";
-    }
-    const isYoung = clock.wallMs() - (before.mtime?.getTime() ?? 0) < YOUNG_MS;
-    this.#read = isYoung ? null : mark;
-    if (bytes !== null) return this.#take(bytes);
+    const found = await this.#file.look();
+    if (typeof found === "string") return found;
+    if (found.kind === "read") return this.#take(found.bytes);
     const text = `Cannot read revocation lists: file is larger than ${CRL_FILE_BYTES_MAX} bytes`;
-    return this.#refuse(mark, new CrlError("CRL_TOO_LARGE", text));
+    return this.#refuse(found.mark, new CrlError("CRL_TOO_LARGE", text));
   }
 
   #take(bytes: Uint8Array<ArrayBuffer>): CrlLook {
@@ -130,8 +115,7 @@ export class CrlFollower {
   }
 
   #unreadable(error: unknown): CrlLook {
-    this.#seen = null;
-    this.#read = null;
+    this.#file.forget();
     if (!(error instanceof Deno.errors.NotFound)) {
       const message = error instanceof Error ? error.message : String(error);
       return this.#refuse(message, { code: "UNREADABLE", message });

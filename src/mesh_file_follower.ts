@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "./base/clock.ts";
 import { ProxyError } from "./base/errors.ts";
-import { markOf, readBounded, YOUNG_MS } from "./file_reading.ts";
+import { StillFile } from "./file_reading.ts";
 import type { LogLevel, LogValue } from "./seam/events.ts";
 import { MESH_FILE_BYTES_MAX, type MeshFile } from "./state/mesh_file.ts";
 
@@ -34,15 +34,14 @@ export type Look = "unchanged" | "settling" | "loaded" | "same" | "refused" | "g
 /** Keeps what is in use as new as the file. Never throws. */
 export class MeshFileFollower {
   readonly #options: MeshFileFollowerOptions;
-  /** The file as the last look saw it, and as it was when it was read; null: not (to be trusted). */
-  #seen: string | null = null;
-  #read: string | null = null;
+  readonly #file: StillFile;
   #inUse: string | null;
   /** What was last complained about: a digest or an error's text. */
   #complaint: string | null = null;
 
   constructor(options: MeshFileFollowerOptions) {
     this.#options = options;
+    this.#file = new StillFile(options.path, options.clock, MESH_FILE_BYTES_MAX);
     this.#inUse = options.loadedDigest ?? null;
   }
 
@@ -55,28 +54,14 @@ export class MeshFileFollower {
   }
 
   async #look(): Promise<Look> {
-    const { path, clock } = this.#options;
-    const before = await Deno.stat(path);
-    const mark = markOf(before);
-    if (mark === this.#read) return "unchanged";
-    if (mark !== this.#seen) {
-      this.#seen = mark;
-      return "settling";
-    }
-    if (!before.isFile) return this.#refuse(mark, `Cannot read mesh file ${path}: it is no file`);
-    const bytes = await readBounded(path, MESH_FILE_BYTES_MAX);
-    const after = markOf(await Deno.stat(path));
-    if (after !== mark) {
-      this.#seen = after;
-      return "settling";
-    }
-    const isYoung = clock.wallMs() - (before.mtime?.getTime() ?? 0) < YOUNG_MS;
-    this.#read = isYoung ? null : mark;
-    if (bytes === null) {
-      const text = `Cannot read mesh file ${path}: larger than ${MESH_FILE_BYTES_MAX} bytes`;
-      return this.#refuse(mark, text);
-    }
-    return this.#take(bytes);
+    const { path } = this.#options;
+    const found = await this.#file.look({ filesOnly: true });
+    if (typeof found === "string") return found;
+    if (found.kind === "read") return this.#take(found.bytes);
+    const what = found.kind === "noFile"
+      ? "it is no file"
+      : `larger than ${MESH_FILE_BYTES_MAX} bytes`;
+    return this.#refuse(found.mark, `Cannot read mesh file ${path}: ${what}`);
   }
 
   #take(bytes: Uint8Array): Look {
@@ -123,8 +108,7 @@ export class MeshFileFollower {
   }
 
   #failed(error: unknown): Look {
-    this.#seen = null;
-    this.#read = null;
+    this.#file.forget();
     if (!(error instanceof Deno.errors.NotFound)) return this.#refuse(textOf(error), textOf(error));
     if (this.#complaint !== "gone") {
       this.#complaint = "gone";
